@@ -1,0 +1,124 @@
+"""Writing so that a kill, a crash or a full disk leaves either the old bytes or the new ones, never a mixture.
+
+::
+
+    write_atomic:  create temp ──► write ──► fsync ──► rename over the name ──► fsync the folder
+                        └─ crash point: write.begun ┘      write.synced ┘             write.renamed ┘
+
+Tests stop the process or fail the disk at any of these places: ``LINESHAFT_CRASH=write.synced:3`` kills it (SIGKILL)
+the third time it passes there, ``LINESHAFT_FAULT=ENOSPC:7`` makes the seventh disk operation fail, and
+``LINESHAFT_CRASH_LOG=FILE`` lists the points passed. Unset, all three cost one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+from lineshaft.errors import StorageError
+
+_passed: Counter[str] = Counter()
+_operations = itertools.count(1)
+_temporary = itertools.count()
+
+
+def crash_point(name: str) -> None:
+    """Mark a place in the commit path where a kill must do no harm."""
+    if log := os.environ.get("LINESHAFT_CRASH_LOG"):
+        with Path(log).open("a", encoding="utf-8") as stream:
+            stream.write(f"{name}\n")
+    if wanted := os.environ.get("LINESHAFT_CRASH"):
+        _passed[name] += 1
+        if wanted == f"{name}:{_passed[name]}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def disk_operation() -> None:
+    """Stand for one call that changes the disk; fails where a test asked for it."""
+    if wanted := os.environ.get("LINESHAFT_FAULT"):
+        code, _, number = wanted.partition(":")
+        if next(_operations) == int(number):
+            value = getattr(errno, code)
+            raise OSError(value, os.strerror(value))
+
+
+def write_atomic(path: Path, content: bytes | memoryview, modified_ns: int | None = None) -> None:
+    """Replace the file at ``path`` by ``content``, durably and all or nothing.
+
+    Parameters
+    ----------
+    path
+        Where to write; missing parent folders are made.
+    content
+        The whole new content.
+    modified_ns
+        Modification time to set, in nanoseconds since the epoch.
+
+    Raises
+    ------
+    StorageError
+        The disk refused; the old file, if any, is untouched and nothing of ours is left beside it.
+
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{next(_temporary)}.tmp")
+    try:
+        _make_folder(path.parent)
+        try:
+            _write_synced(temporary, content, modified_ns)
+            disk_operation()
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        crash_point("write.renamed")
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"could not write {path.name}: {_reason(error)}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    disk_operation()
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        disk_operation()
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _write_synced(path: Path, content: bytes | memoryview, modified_ns: int | None) -> None:
+    disk_operation()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        crash_point("write.begun")
+        rest = memoryview(content)
+        while rest:
+            disk_operation()
+            rest = rest[os.write(handle, rest) :]
+        if modified_ns is not None:
+            os.utime(handle, ns=(modified_ns, modified_ns))
+        disk_operation()
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    crash_point("write.synced")
+
+
+def _reason(error: OSError) -> str:
+    advice = {
+        errno.ENOSPC: "free some space and run again",
+        errno.EDQUOT: "your quota is used up; free some space and run again",
+        errno.EROFS: "choose a writable folder with LINESHAFT_HOME",
+        errno.EACCES: "choose a folder you may write with LINESHAFT_HOME",
+    }
+    return f"{error.strerror or error} ({advice.get(error.errno or 0, 'nothing was changed; run again')})"

@@ -1,0 +1,117 @@
+"""Sweep what nothing can reach: neither a published name, past or present, nor a kept run.
+
+Safe beside running jobs: a job's commit checks, inside its own write transaction, that its objects are still there,
+and the sweep holds that same write lock; what a run reuses is pinned before it is trusted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lineshaft.core.catalog import events, executions, history, inputs, leases, now, outputs, runs, uses
+from lineshaft.core.lease import is_dead
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lineshaft.core.home import Home
+
+KEEP_RUNS = 10
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep removed, and what stayed."""
+
+    runs: int
+    objects: int
+    bytes: int
+    kept: int
+
+
+def sweep(home: Home, keep_runs: int = KEEP_RUNS, *, dry_run: bool = False) -> Swept:
+    """Forget old runs and delete the objects that nothing reaches any more.
+
+    Parameters
+    ----------
+    home
+        What to sweep.
+    keep_runs
+        How many of the latest runs of each script to keep, besides those still running.
+    dry_run
+        Only count.
+
+    """
+    with home.catalog.write() as connection:
+        old = _old_runs(connection, keep_runs)
+        alive = _reachable(connection, old)
+        swept = [(digest, size) for digest, size in home.store.digests() if digest not in alive]
+        kept = sum(1 for _ in home.store.digests()) - len(swept)
+        if not dry_run:
+            _forget(connection, old)
+            for digest, _ in swept:
+                home.store.delete(digest)
+            _clear_work(home, connection)
+    if not dry_run:
+        home.store.sweep_temporary()
+    return Swept(len(old), len(swept), sum(size for _, size in swept), kept)
+
+
+def _old_runs(connection: sa.Connection, keep: int) -> set[str]:
+    seen: dict[str, int] = {}
+    old = set()
+    for run in connection.execute(sa.select(runs).order_by(runs.c.started.desc())):
+        if run.status == "running" and not is_dead(run.holder):
+            continue
+        seen[run.script] = seen.get(run.script, 0) + 1
+        if seen[run.script] > keep:
+            old.add(run.id)
+    return old
+
+
+def _reachable(connection: sa.Connection, old: set[str]) -> set[str]:
+    """Collect the digests that names ever pointed at and that kept runs ate or made."""
+    alive = set(connection.execute(sa.select(history.c.digest)).scalars())
+    kept = {row.execution for row in connection.execute(sa.select(uses)) if row.run not in old}
+    for table in (inputs, outputs):
+        alive |= {row.digest for row in connection.execute(sa.select(table)) if row.execution in kept}
+    return alive
+
+
+def _forget(connection: sa.Connection, old: set[str]) -> None:
+    """Drop old runs, and executions that no kept run used; those behind a published name stay, for its lineage."""
+    for run in old:
+        connection.execute(sa.delete(uses).where(uses.c.run == run))
+        connection.execute(sa.delete(events).where(events.c.run == run))
+        connection.execute(sa.delete(runs).where(runs.c.id == run))
+    used = set(connection.execute(sa.select(uses.c.execution)).scalars())
+    keep = used | _ancestors(connection, set(connection.execute(sa.select(history.c.digest)).scalars()))
+    for number in set(connection.execute(sa.select(executions.c.id)).scalars()) - keep:
+        for table in (inputs, outputs):
+            connection.execute(sa.delete(table).where(table.c.execution == number))
+        connection.execute(sa.delete(executions).where(executions.c.id == number))
+
+
+def _ancestors(connection: sa.Connection, digests: set[str]) -> set[int]:
+    makers: dict[str, set[int]] = {}
+    eaten: dict[int, set[str]] = {}
+    for row in connection.execute(sa.select(outputs.c.digest, outputs.c.execution)):
+        makers.setdefault(row.digest, set()).add(row.execution)
+    for row in connection.execute(sa.select(inputs.c.digest, inputs.c.execution)):
+        eaten.setdefault(row.execution, set()).add(row.digest)
+    found: set[int] = set()
+    waiting = list(digests)
+    while waiting:
+        for number in makers.get(waiting.pop(), set()) - found:
+            found.add(number)
+            waiting += eaten.get(number, set())
+    return found
+
+
+def _clear_work(home: Home, connection: sa.Connection) -> None:
+    """Remove checkpoints of steps that nobody is computing."""
+    live = set(connection.execute(sa.select(leases.c.key).where(leases.c.expires > now())).scalars())
+    for folder in (home.folder / "work").glob("*"):
+        if folder.name not in live:
+            home.clear_work(folder.name)

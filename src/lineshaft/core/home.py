@@ -1,0 +1,83 @@
+"""A home: the folder that holds a project's objects, catalog and work in progress.
+
+::
+
+    .lineshaft/
+      objects/       artifacts by digest
+      catalog.db     what happened
+      work/KEY/      checkpoints of a step that is not committed yet
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lineshaft.core import codec, script
+from lineshaft.core.store import LocalStore
+from lineshaft.errors import StorageError
+
+if TYPE_CHECKING:
+    from lineshaft.core.artifact import Artifact
+    from lineshaft.core.catalog import Catalog
+
+_KEPT_BYTES = 512 << 20  # decoded inputs kept for the next step; twelve candidates read the same embeddings
+
+
+class Home:
+    """Where a project's state lives."""
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        chosen = folder or os.environ.get("LINESHAFT_HOME") or ".lineshaft"
+        self.folder = Path(chosen).resolve()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make {self.folder.name}: {error.strerror}; choose another with LINESHAFT_HOME"
+            ) from error
+        self.store = LocalStore(self.folder)
+        self._decoded: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, opened when first needed; the scripts it knows become those that models may name."""
+        import sqlalchemy as sa
+
+        from lineshaft.core.catalog import Catalog, scripts
+
+        catalog = Catalog(self.folder / "catalog.db")
+        with catalog.read() as connection:
+            for module, path in connection.execute(sa.select(scripts.c.module, scripts.c.path)):
+                if module not in script.allowed():
+                    script.allow(module, path)
+        return catalog
+
+    def put(self, kind: str, payload: codec.Payload) -> Artifact:
+        """Encode and keep a payload."""
+        artifact, content = codec.encode(kind, payload)
+        self.store.put(artifact, content)
+        return artifact
+
+    def get(self, artifact: Artifact) -> codec.Payload:
+        """Read, verify and decode an artifact; recently read ones are kept decoded."""
+        if artifact.digest in self._decoded:
+            self._decoded.move_to_end(artifact.digest)
+            return self._decoded[artifact.digest][1]
+        payload = codec.decode(artifact.kind, self.store.get(artifact))
+        self._decoded[artifact.digest] = (artifact.size, payload)
+        while sum(size for size, _ in self._decoded.values()) > _KEPT_BYTES and len(self._decoded) > 1:
+            self._decoded.popitem(last=False)
+        return payload
+
+    def work(self, key: str) -> Path:
+        """Return the folder for a step's checkpoints; it outlives a killed process and goes with the commit."""
+        return self.folder / "work" / key
+
+    def clear_work(self, key: str) -> None:
+        """Remove a step's checkpoints."""
+        shutil.rmtree(self.work(key), ignore_errors=True)

@@ -1,0 +1,126 @@
+"""The user's script as a module: under one stable name, wherever it is loaded, and from allowed places only.
+
+A model says ``builder: lineshaft_script_reviews:head``. The name leads to a path that this home has run before; code
+never comes from anywhere else. ``main()`` is never called by loading.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lineshaft.core.fingerprint import owner
+from lineshaft.errors import Refused, UsageError
+
+PREFIX = "lineshaft_script_"
+_allowed: dict[str, str] = {}
+
+
+def module_name(path: str | Path) -> str:
+    """Return the stable module name of a script: ``reviews.py`` is always ``lineshaft_script_reviews``."""
+    return PREFIX + re.sub(r"\W", "_", Path(path).stem)
+
+
+def load(path: str | Path) -> ModuleType:
+    """Load a script as a module; its folder can be imported from, as when Python runs it.
+
+    Raises
+    ------
+    UsageError
+        The file is not there, or another script of the same name is loaded.
+
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise UsageError(f"there is no script {str(path)!r}")
+    name = module_name(file)
+    allow(name, str(file))
+    if name in sys.modules:
+        loaded = Path(getattr(sys.modules[name], "__file__", "") or "").resolve()
+        if loaded != file:
+            raise UsageError(f"two scripts are called {file.name}: {loaded} and {file}; rename one of them")
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file.name} is not a Python file")
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def reference(value: Any) -> dict[str, str]:
+    """Name a function, class or decorated function so that another process can find it: its module and its place in it.
+
+    Raises
+    ------
+    UsageError
+        It lives inside a function or in an interactive session, where no other process can reach it.
+
+    """
+    function = getattr(value, "function", value)
+    module = str(
+        getattr(value, "__module__", None) if isinstance(value, type) else getattr(function, "__module__", None)
+    )
+    qualname = str(getattr(function, "__qualname__", ""))
+    if module == "__main__":
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        if file is None:
+            raise UsageError(
+                f"{qualname} was defined in an interactive session, where a server cannot find it; put it in a file"
+            )
+        module = module_name(file)
+        allow(module, str(Path(file).resolve()))
+    elif owner(module, getattr(sys.modules.get(module), "__file__", None)) is None:
+        allow(module, str(getattr(sys.modules.get(module), "__file__", "") or ""))
+    if "<" in qualname or not qualname:
+        raise UsageError(
+            f"{qualname or value!r} has no place of its own in {module}; define it at the top level of a file"
+        )
+    return {"module": module, "qualname": qualname}
+
+
+def allow(module: str, path: str) -> None:
+    """Permit models to name what this module defines."""
+    _allowed[module] = path
+
+
+def allowed() -> dict[str, str]:
+    """Return the modules that models may name, with their files."""
+    return dict(_allowed)
+
+
+def resolve(module: str, qualname: str) -> Any:
+    """Find what `reference` named.
+
+    Raises
+    ------
+    Refused
+        The module was never run or trained with in this home, so its code is not trusted, or it lacks the name.
+
+    """
+    if module not in _allowed:
+        raise Refused(
+            f"the model names code in module {module!r}, which no run of this home has used; "
+            f"known: {', '.join(sorted(_allowed)) or 'none'}. Run its script here first"
+        )
+    loaded = load(_allowed[module]) if module.startswith(PREFIX) else importlib.import_module(module)
+    value: Any = loaded
+    for part in qualname.split("."):
+        if not hasattr(value, part):
+            raise Refused(
+                f"{qualname} is no longer defined in {Path(_allowed[module]).name}; the model was built with it"
+            )
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,48 @@
+"""A task says what is to be told apart: a name, the classes, and the column where experts wrote the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lineshaft.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task.
+
+    Attributes
+    ----------
+    name
+        What the label means, for people.
+    classes
+        The class names in the order of the model's outputs; class c of a vote or a target is ``classes[c]``.
+    gold
+        Column with expert labels (null where no expert looked). It is never an input of a model.
+
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    gold: str | None = None
+
+    def __init__(self, name: str, classes: Sequence[str], gold: str | None = None) -> None:
+        if isinstance(classes, str) or len(classes) < 2 or len(set(classes)) != len(classes):
+            raise UsageError(f"a task needs two or more different class names, got {classes!r}")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "classes", tuple(classes))
+        object.__setattr__(self, "gold", gold)
+
+    def index(self, label: object) -> int:
+        """Return the number of a class, -1 for None; refuse a name that is not one of the classes."""
+        if label is None:
+            return -1
+        if label not in self.classes:
+            raise DataError(f"{label!r} is not a class of task {self.name!r}: {', '.join(self.classes)}")
+        return self.classes.index(str(label))
+
+    def encode(self, labels: Iterable[Any]) -> list[int]:
+        """Turn class names (None: unknown) into class numbers (-1: unknown)."""
+        return [self.index(label) for label in labels]

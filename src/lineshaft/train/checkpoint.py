@@ -1,0 +1,173 @@
+"""Checkpoints in a folder: each is a state file and a manifest that names it by digest; the newest whole one counts.
+
+::
+
+    epoch-000002-batch-000000017.safetensors   the state; written, synced and renamed first
+    epoch-000002-batch-000000017.json          the manifest {file, size, sha256}; its rename is the commit
+
+A kill leaves the last commit whole. A checkpoint that was damaged later is found by its digest and removed, and the one
+before it takes over; with none left training starts over, which costs time and changes no bit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lineshaft.core.artifact import digest_of
+from lineshaft.core.codec import Tensors, decode, encode
+from lineshaft.core.durable import crash_point, write_atomic
+from lineshaft.core.events import emit
+from lineshaft.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORMAT = 1
+Cursor = tuple[int, int]  # epochs over, batches of the running epoch done
+_OURS = re.compile(r"epoch-\d{6,}-batch-\d{9,}\.(json|safetensors)\Z")
+_LEFTOVER = re.compile(r"\.epoch-\d{6,}-batch-\d{9,}\.(json|safetensors)\..*\.tmp\Z")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where and how often to write checkpoints. When they are written never changes a bit of the result.
+
+    Attributes
+    ----------
+    folder
+        One folder for one training at a time.
+    every
+        Optimizer steps between checkpoints; None: at the end of each epoch.
+    seconds
+        Write also when this much time has passed since the last one; None: never for that reason.
+    keep
+        How many of the newest to keep; 2 survive the damage of one.
+
+    """
+
+    folder: Path
+    every: int | None = None
+    seconds: float | None = 60.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if (self.every is not None and self.every < 1) or self.keep < 1:
+            raise UsageError(f"every={self.every} and keep={self.keep} must be 1 or more")
+
+
+class Writer:
+    """Writes checkpoints as often as wanted, each moment once; without a place to write it does nothing."""
+
+    def __init__(self, where: Checkpoints | None) -> None:
+        self._where = where
+        self._last: Cursor | None = None
+        self._time = time.monotonic()
+
+    def newest(self) -> Tensors | None:
+        """Return the newest whole checkpoint, or None."""
+        return newest(self._where.folder) if self._where else None
+
+    def after_step(self, step: int, cursor: Cursor, take: Callable[[], Tensors]) -> None:
+        """Write if the number of steps or the time says so."""
+        where = self._where
+        if where and ((where.every and step % where.every == 0) or self._late(where)):
+            self.finish(cursor, take)
+
+    def after_epoch(self, cursor: Cursor, take: Callable[[], Tensors]) -> None:
+        """Write if epochs are the measure."""
+        if self._where and not self._where.every:
+            self.finish(cursor, take)
+
+    def finish(self, cursor: Cursor, take: Callable[[], Tensors]) -> None:
+        """Write this moment, unless it was the last one written."""
+        if self._where and self._last != cursor:
+            save(self._where, take(), cursor)
+            self._last, self._time = cursor, time.monotonic()
+
+    def _late(self, where: Checkpoints) -> bool:
+        return where.seconds is not None and time.monotonic() - self._time >= where.seconds
+
+
+def save(where: Checkpoints, state: Tensors, cursor: Cursor) -> None:
+    """Write a checkpoint durably, then remove those that are not among the newest ``keep``."""
+    _, content = encode("Tensors", state)
+    path = where.folder / "epoch-{:06d}-batch-{:09d}.safetensors".format(*cursor)
+    manifest = {"format": FORMAT, "file": path.name, "size": len(content), "sha256": digest_of(content)}
+    crash_point("checkpoint.begun")
+    write_atomic(path, content)
+    crash_point("checkpoint.state_written")
+    write_atomic(path.with_suffix(".json"), json.dumps(manifest, sort_keys=True).encode())
+    crash_point("checkpoint.written")
+    _prune(where)
+
+
+def newest(folder: Path) -> Tensors | None:
+    """Return the newest whole checkpoint, or None; damaged ones are reported as events and removed.
+
+    Raises
+    ------
+    StorageError
+        The folder or a file in it cannot be read.
+
+    """
+    try:
+        for manifest in reversed(_manifests(folder)):
+            found = _verified(manifest)
+            if isinstance(found, bytes):
+                state: Tensors = decode("Tensors", found)
+                return state
+            emit("checkpoint.damaged", file=manifest.name, reason=found)
+            _remove(manifest)
+    except OSError as error:
+        raise StorageError(f"could not read the checkpoints in {folder}: {error.strerror or error}") from error
+    return None
+
+
+def _verified(manifest: Path) -> bytes | str:
+    """Return the state's bytes, or what is wrong with them."""
+    try:
+        facts: dict[str, Any] = json.loads(manifest.read_bytes())
+        name, size, digest = facts["file"], facts["size"], facts["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        return f"the manifest is not readable: {error}"
+    path = manifest.with_suffix(".safetensors")
+    if name != path.name:
+        return f"the manifest names {name!r}, not {path.name}"
+    if not path.is_file():
+        return f"{path.name} is missing"
+    content = path.read_bytes()
+    if digest_of(content) != digest:
+        return f"{path.name} holds {len(content)} bytes that are not the {size} bytes the manifest names"
+    return content
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """Return the manifests, oldest first: their names sort as the cursor does."""
+    paths = folder.iterdir() if folder.is_dir() else []
+    return sorted(path for path in paths if _OURS.match(path.name) and path.suffix == ".json")
+
+
+def _remove(manifest: Path) -> None:
+    """Remove a checkpoint, its manifest first: a manifest without a state would look like damage."""
+    manifest.unlink(missing_ok=True)
+    manifest.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _prune(where: Checkpoints) -> None:
+    """Remove older checkpoints, states without a manifest and the temporary files of killed runs."""
+    manifests = _manifests(where.folder)
+    kept = {path.stem for path in manifests[-where.keep :]}
+    try:
+        for manifest in manifests[: -where.keep]:
+            _remove(manifest)
+        for path in where.folder.iterdir():
+            if _LEFTOVER.match(path.name) or (_OURS.match(path.name) and path.stem not in kept):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"could not tidy {where.folder}: {error.strerror or error}") from error

@@ -1,0 +1,317 @@
+"""The training loop, from which every other way to train takes its bits.
+
+::
+
+    manual_seed(seed); factory(); optimizer(...)
+    epoch e     iter(data) ─► batch   batch   batch   batch   ...             once per epoch
+    step t                    └ accumulate=2 ┘ W = the weight of all its rows
+                              │ rows 0..m-1 │ m..2m-1 │ ...                   cut into micro-batches of m rows
+                                 (loss * w / W).sum().backward()              for each, in this order
+                              clip the global norm; optimizer step; schedule step
+
+The loss is unreduced and divided by the mini-batch's total weight W before the cut, so the micro-batch size changes
+the gradient by rounding only. Results are those of the caller's thread count and of the model's own train/eval mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sized
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lineshaft.core.events import progress as shown
+from lineshaft.errors import TrainingError, UsageError
+from lineshaft.train import randomness
+from lineshaft.train.batches import Batch, call, cut, read_batch, require_reiterable
+from lineshaft.train.checkpoint import Checkpoints, Writer
+from lineshaft.train.loss import Loss, cross_entropy
+from lineshaft.train.optimizer import adamw
+from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, begin, resume, snapshot
+
+if TYPE_CHECKING:
+    from lineshaft.core.codec import Tensors
+
+HALF = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one optimizer step does: the part of a recipe that the loop reads."""
+
+    loss: Loss = cross_entropy
+    micro_batch: int | None = None
+    accumulate: int = 1
+    clip: float | None = None
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.micro_batch is not None and self.micro_batch < 1) or self.accumulate < 1:
+            raise UsageError(f"micro_batch={self.micro_batch} and accumulate={self.accumulate} must be 1 or more")
+        if self.clip is not None and not self.clip > 0:
+            raise UsageError(f"clip={self.clip} must be above 0; None does not clip")
+        if self.precision not in HALF:
+            raise UsageError(f"precision={self.precision!r} is not known; give None, 'bf16' or 'fp16'")
+
+    def facts(self, seed: int) -> dict[str, str]:
+        """Name what a checkpoint must share with the run that resumes from it."""
+        rest = f"seed={seed}, micro_batch={self.micro_batch}, accumulate={self.accumulate}"
+        loss = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+        return {"loss": loss, "loop": f"{rest}, clip={self.clip}, precision={self.precision}"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When training is over: after this many optimizer steps where given, else after this many epochs."""
+
+    epochs: int = 1
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
+            raise UsageError(f"epochs={self.epochs} and steps={self.steps} must be 1 or more")
+
+    def reached(self, training: Training) -> bool:
+        """Whether the run is there."""
+        if self.steps is not None:
+            return len(training.losses) >= self.steps
+        return training.epoch >= self.epochs
+
+    def require_ahead(self, training: Training) -> None:
+        """Refuse a goal that a resumed run has already passed: it cannot go back."""
+        past_steps = self.steps is not None and len(training.losses) > self.steps
+        past_epochs = self.steps is None and (training.epoch, training.batch) > (self.epochs, 0)
+        if past_steps or past_epochs:
+            raise TrainingError(
+                f"the saved state is past the goal: it stands before {training.moment()}, asked were "
+                f"{f'{self.steps} steps' if self.steps is not None else f'{self.epochs} epochs'}; ask for more, or use "
+                f"another folder"
+            )
+
+    def expected(self, data: Any, accumulate: int) -> int | None:
+        """How many steps that will be, where the data knows its length."""
+        if self.steps is not None or not isinstance(data, Sized):
+            return self.steps
+        return self.epochs * math.ceil(len(data) / accumulate)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training gave.
+
+    Attributes
+    ----------
+    model
+        The trained module; the gradients of the last step are still in it.
+    losses
+        ``losses[t]``: the weighted mean loss of step t, summed in float32, those before a resume included.
+    optimizer, schedule
+        As they stand after the last step.
+    epochs
+        Epochs that are over.
+
+    """
+
+    model: nn.Module
+    losses: list[float]
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    epochs: int
+
+    def __repr__(self) -> str:
+        return f"Fit({len(self.losses)} steps, {self.epochs} epochs, last loss {self.losses[-1]:.4g})"
+
+
+def fit(
+    factory: Callable[[], nn.Module] | nn.Module,
+    data: Any,
+    loss: Loss = cross_entropy,
+    optimizer: Optimizer = adamw(lr=1e-3),  # noqa: B008 - a frozen value
+    micro_batch: int | None = None,
+    accumulate: int = 1,
+    epochs: int = 1,
+    steps: int | None = None,
+    clip: float | None = None,
+    precision: str | None = None,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | Checkpoints | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Train a model by the loop that the head of this module draws.
+
+    Parameters
+    ----------
+    factory
+        Makes the ``nn.Module`` (called after seeding), or is one.
+    data
+        Re-iterable, of ``(inputs, target)`` or ``(inputs, target, weight)`` mini-batches; a ``set_epoch`` method is
+        called with the epoch's number before each epoch. Draws for the order of an epoch belong to its start, where a
+        resume replays them.
+    loss
+        ``(outputs, target) -> [rows]``, unreduced.
+    optimizer
+        Named parameters -> ``torch.optim.Optimizer``.
+    micro_batch
+        Rows that go through the model at once; None: the whole batch.
+    accumulate
+        Batches of the data that make one mini-batch; the last of an epoch may have fewer.
+    epochs, steps
+        ``steps`` counts all optimizer steps, those before a resume included; where given it decides alone.
+    clip
+        The largest global norm of the gradient.
+    precision
+        None, ``"bf16"`` or ``"fp16"``: autocast around model and loss; fp16 scales the loss.
+    schedule
+        Optimizer -> torch LR scheduler, stepped after every optimizer step.
+    seed
+        For ``torch.manual_seed``.
+    checkpoint
+        A folder (or `Checkpoints`): resume from there if it holds anything, and write there.
+    progress
+        Show how far it is.
+
+    Raises
+    ------
+    TrainingError
+        One-shot or empty data, a batch of the wrong form, a loss that is reduced or not finite, a state that belongs
+        to another training.
+    UsageError
+        A parameter out of its range.
+
+    """
+    settings = Settings(loss, micro_batch, accumulate, clip, precision)
+    goal = Goal(epochs, steps)
+    require_reiterable(data)
+    training = begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
+    run(training, data, settings, goal, checkpoint=checkpoint, progress=progress)
+    return Fit(training.model, training.losses, training.optimizer, training.schedule, training.epoch)
+
+
+def run(
+    training: Training,
+    data: Any,
+    settings: Settings,
+    goal: Goal,
+    watcher: Watcher | None = None,
+    start: Tensors | None = None,
+    checkpoint: str | Path | Checkpoints | None = None,
+    progress: bool = True,
+) -> None:
+    """Train until the goal, or until the watcher has seen enough.
+
+    A checkpoint in the folder is gone on from; else ``start``, the snapshot of an earlier run, where given.
+    """
+    writer = Writer(Checkpoints(Path(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint)
+    saved = writer.newest() or start
+    if saved:
+        resume(training, saved, watcher, data)
+        goal.require_ahead(training)
+
+    def take() -> Tensors:
+        return snapshot(training, watcher, data)
+
+    with _shown(progress, goal.expected(data, settings.accumulate)) as advance:
+        advance(len(training.losses))
+        while not (goal.reached(training) or (watcher and watcher.stopped)):
+            for _ in _epoch(training, data, settings, goal):
+                advance(1)
+                writer.after_step(len(training.losses), training.cursor, take)
+            if training.batch == 0:
+                if watcher:
+                    watcher.after_epoch(training)
+                writer.after_epoch(training.cursor, take)
+    writer.finish(training.cursor, take)
+
+
+def _epoch(training: Training, data: Any, settings: Settings, goal: Goal) -> Iterator[None]:
+    """Train through what is left of the epoch, with a pause after each step; at its end the cursor moves on."""
+    batches = _open(training, data)
+    while not goal.reached(training):
+        first = training.batch + 1
+        group = [
+            read_batch(item, f"epoch {training.epoch + 1}, batch {first + number}")
+            for number, item in enumerate(islice(batches, settings.accumulate))
+        ]
+        if not group:
+            if training.batch == 0:
+                raise TrainingError(
+                    f"the data gave no batch in epoch {training.epoch + 1}; it must start again each epoch"
+                )
+            training.epoch, training.batch = training.epoch + 1, 0
+            return
+        training.losses.append(_step(training, group, settings))
+        training.batch += len(group)
+        yield
+
+
+def _open(training: Training, data: Any) -> Iterator[Any]:
+    """Start the epoch's one ``iter(data)``; on a resume inside it, replay the order and pass over what is done."""
+    if hasattr(data, "set_epoch"):
+        data.set_epoch(training.epoch)
+    if training.batch == 0:
+        training.order = randomness.capture(data)
+        first: Iterator[Any] = iter(data)
+        return first
+    now = randomness.capture()
+    randomness.restore(training.order, data)
+    batches: Iterator[Any] = iter(data)
+    done = sum(1 for _ in islice(batches, training.batch))
+    if done < training.batch:
+        raise TrainingError(
+            f"the saved state has done {training.batch} batches of epoch {training.epoch + 1}, but the data gives only "
+            f"{done}; resume with the data it began with"
+        )
+    randomness.restore(now)
+    return batches
+
+
+def _step(training: Training, group: list[Batch], settings: Settings) -> float:
+    """Take one optimizer step on a mini-batch and return its loss."""
+    model, scaler, where = training.model, training.scaler, training.moment()
+    model.zero_grad(set_to_none=True)
+    total = torch.zeros((), dtype=torch.float32)
+    for micro in cut(group, settings.micro_batch, where):
+        with _autocast(training.device, settings.precision):
+            losses = settings.loss(call(model, micro.inputs), micro.target)
+        _require_unreduced(losses, micro.rows, where)
+        part = (losses * micro.share.to(losses.device)).sum()
+        scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+        total += part.detach().float().cpu()
+    value = float(total)
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the loss of {where} is {value}; check its inputs and labels, lower the learning rate, or set clip="
+        )
+    if settings.clip is not None:
+        scaler.unscale_(training.optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    scaler.step(training.optimizer)
+    scaler.update()
+    if training.schedule:
+        training.schedule.step()
+    return value
+
+
+def _autocast(device: str, precision: str | None) -> AbstractContextManager[Any]:
+    half = HALF[precision]
+    return nullcontext() if half is None else torch.autocast(device, dtype=half)
+
+
+def _require_unreduced(losses: Any, rows: int, where: str) -> None:
+    if not isinstance(losses, torch.Tensor) or list(losses.shape) != [rows]:
+        seen = list(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
+        raise TrainingError(
+            f"{where}: the loss returned {seen} for {rows} rows; it must be unreduced, one number per row ([{rows}]), "
+            f"because rows are weighted before anything is summed (reduction='none' in torch)"
+        )
+
+
+def _shown(progress: bool, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+    return shown("training", total) if progress else nullcontext(lambda _: None)

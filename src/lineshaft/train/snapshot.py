@@ -1,0 +1,196 @@
+"""Everything that a training run is at one moment, as tensors and JSON, and back: what makes a resume exact.
+
+::
+
+    model, optimizer, schedule, loss scale   their state dicts, and the buffers that a state dict leaves out
+    random.now                               the generators as the next step will find them
+    random.epoch                             the generators as the running epoch found them: replays its data order
+    epoch, batch, losses                     the cursor and what was seen
+    watcher                                  what early stopping remembers
+    identity                                 whose state this is; another's is refused
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from lineshaft.core.artifact import digest_of
+from lineshaft.errors import TrainingError, UsageError
+from lineshaft.train import randomness, state
+
+if TYPE_CHECKING:
+    from lineshaft.core.codec import Tensors
+
+Optimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
+Schedule = Callable[[torch.optim.Optimizer], Any]
+
+
+@dataclass
+class Training:
+    """A run of training: what the loop changes.
+
+    Attributes
+    ----------
+    model, optimizer, schedule, scaler
+        torch's objects; ``schedule`` may be None, ``scaler`` passes everything through unless precision is fp16.
+    identity
+        Facts, for people, that a checkpoint must share with this run.
+    losses
+        One per optimizer step.
+    epoch, batch
+        Epochs that are over; batches of the running epoch that are done.
+    order
+        The random state at the start of the running epoch.
+
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    scaler: torch.amp.GradScaler
+    identity: dict[str, str]
+    losses: list[float] = field(default_factory=list)
+    epoch: int = 0
+    batch: int = 0
+    order: randomness.State = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """The type of device that the model lives on."""
+        return next(self.model.parameters()).device.type
+
+    @property
+    def cursor(self) -> tuple[int, int]:
+        """Where in the data the run stands: epochs over, batches done."""
+        return self.epoch, self.batch
+
+    def moment(self) -> str:
+        """Say where the run stands: the step about to be taken, its epoch and batch, counted from 1."""
+        return f"step {len(self.losses) + 1} (epoch {self.epoch + 1}, batch {self.batch + 1})"
+
+
+class Watcher(Protocol):
+    """Looks at the model after each epoch and may end the training."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has seen enough."""
+
+    def after_epoch(self, training: Training) -> None:
+        """Look at the model; it must leave the model and the random generators as they were."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs."""
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+def begin(
+    factory: Callable[[], nn.Module] | nn.Module,
+    optimizer: Optimizer,
+    schedule: Schedule | None,
+    precision: str | None,
+    seed: int,
+    facts: Mapping[str, str],
+) -> Training:
+    """Seed, make the model, then the optimizer, then the schedule, in this order."""
+    torch.manual_seed(seed)
+    model = factory if isinstance(factory, nn.Module) else factory()
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"the factory returned a {type(model).__name__}, not a torch.nn.Module")
+    named = list(model.named_parameters())
+    if not named:
+        raise UsageError(f"{type(model).__name__} has no parameters to train")
+    if lazy := [name for name, parameter in named if nn.parameter.is_lazy(parameter)]:
+        raise UsageError(f"parameter {lazy[0]!r} has no shape yet; pass one batch through the model in the factory")
+    made = optimizer(named)
+    identity = {"model": _about_model(model), "optimizer": _about_optimizer(made), **facts}
+    plan = schedule(made) if schedule else None
+    identity["schedule"] = type(plan).__name__ if schedule else "none"
+    scaler = torch.amp.GradScaler(named[0][1].device.type, enabled=precision == "fp16")
+    return Training(model, made, plan, scaler, identity)
+
+
+def snapshot(training: Training, watcher: Watcher | None, data: Any) -> Tensors:
+    """Copy the whole state of a run; training may go on while the copy is written."""
+    packed = state.pack(
+        {
+            "model": dict(training.model.state_dict()),
+            "buffers": _unsaved_buffers(training.model),
+            "optimizer": training.optimizer.state_dict(),
+            "schedule": training.schedule.state_dict() if training.schedule else None,
+            "scaler": training.scaler.state_dict(),
+            "random": {"now": randomness.capture(data), "epoch": training.order},
+            "cursor": {"epoch": training.epoch, "batch": training.batch},
+            "losses": torch.tensor(training.losses, dtype=torch.float32),
+            "watcher": watcher.state_dict() if watcher else None,
+        }
+    )
+    return dataclasses.replace(packed, header={**packed.header, "identity": training.identity})
+
+
+def resume(training: Training, saved: Tensors, watcher: Watcher | None, data: Any) -> None:
+    """Put a run that has just begun into a saved state, the random generators included.
+
+    Raises
+    ------
+    TrainingError
+        The state is that of another model, optimizer, loss or loop; both are named.
+
+    """
+    _require_same(saved.header.get("identity", {}), training.identity)
+    content = state.unpack(saved)
+    training.model.load_state_dict(content["model"])
+    buffers = dict(training.model.named_buffers())
+    for name, value in content["buffers"].items():
+        buffers[name].copy_(value)
+    training.optimizer.load_state_dict(content["optimizer"])
+    if training.schedule:
+        training.schedule.load_state_dict(content["schedule"])
+    training.scaler.load_state_dict(content["scaler"])
+    training.losses[:] = content["losses"].tolist()
+    training.epoch, training.batch = content["cursor"]["epoch"], content["cursor"]["batch"]
+    training.order = content["random"]["epoch"]
+    if watcher:
+        watcher.load_state_dict(content["watcher"])
+    randomness.restore(content["random"]["now"], data)
+
+
+def _require_same(theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    for fact in sorted({*theirs, *ours}):
+        if theirs.get(fact) != ours.get(fact):
+            raise TrainingError(
+                f"the saved state is of another training: its {fact} is {theirs.get(fact)}, this run's is "
+                f"{ours.get(fact)}; use another folder, or delete that one to start anew"
+            )
+
+
+def _unsaved_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the buffers registered with ``persistent=False``: forward may write them too."""
+    kept = model.state_dict()
+    return {name: value for name, value in model.named_buffers() if name not in kept}
+
+
+def _about_model(model: nn.Module) -> str:
+    shapes = "\n".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in _own_tensors(model))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return f"{type(model).__qualname__} with {count} parameters (shapes {digest_of(shapes.encode())[:12]})"
+
+
+def _own_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _about_optimizer(optimizer: torch.optim.Optimizer) -> str:
+    groups = []
+    for group in optimizer.param_groups:
+        options = [f"{name}={group[name]!r}" for name in sorted(group) if name not in {"params", "param_names"}]
+        groups.append(f"{len(group['params'])} parameters: {', '.join(options)}")
+    return f"{type(optimizer).__name__}({'; '.join(groups)})"

@@ -1,0 +1,185 @@
+"""Values out of Arrow arrays, in the few plain forms that statistics and checks compute with."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+
+from lineshaft.verify.types import is_list, type_of_arrow
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Numbers = np.ndarray[Any, Any]
+
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """The scalar values under a column, nulls left out.
+
+    Attributes
+    ----------
+    values
+        Arrow array without nulls.
+    rows
+        For each value the number of its row.
+    missing_rows
+        Numbers of the rows that are null.
+    lengths
+        For each list level, outermost first, the length of every list there; empty for a scalar column.
+    list_rows
+        The rows of the outermost lists, in the order of ``lengths[0]``.
+    null_rows
+        For each null *inside* a list the number of its row.
+
+    """
+
+    values: pa.Array
+    rows: Ints
+    missing_rows: Ints
+    lengths: tuple[Ints, ...]
+    list_rows: Ints
+    null_rows: Ints
+
+
+def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one contiguous array without dictionary, extension or view encodings."""
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if isinstance(array.type, pa.BaseExtensionType):
+        return plain(array.storage)
+    if kinds.is_dictionary(array.type):
+        return plain(array.dictionary_decode())
+    if kinds.is_string_view(array.type):
+        return array.cast(pa.large_string())
+    if kinds.is_list_view(array.type) or kinds.is_large_list_view(array.type) or kinds.is_fixed_size_list(array.type):
+        return array.cast(pa.large_list(array.type.value_type))
+    return array
+
+
+def leaves(array: pa.Array | pa.ChunkedArray) -> Leaves:
+    """Flatten lists and drop nulls, remembering which row each value came from."""
+    array = plain(array)
+    rows = np.arange(len(array), dtype=np.int64)
+    array, rows, missing = _drop_nulls(array, rows)
+    list_rows, lengths, nulls = rows, [], []
+    while is_list(array.type):
+        lengths.append(pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64))
+        rows = np.repeat(rows, lengths[-1])
+        array, rows, inner = _drop_nulls(plain(array.flatten()), rows)
+        nulls.append(inner)
+    null_rows = np.concatenate(nulls) if nulls else np.array([], np.int64)
+    return Leaves(array, rows, missing, tuple(lengths), list_rows, null_rows)
+
+
+def _drop_nulls(array: pa.Array, rows: Ints) -> tuple[pa.Array, Ints, Ints]:
+    if not array.null_count:
+        return array, rows, rows[:0]
+    valid = array.is_valid()
+    mask = valid.to_numpy(zero_copy_only=False)
+    return array.filter(valid), rows[mask], rows[~mask]
+
+
+def numbers(values: pa.Array) -> Numbers:
+    """Return numeric, bool, date or datetime values (no nulls) as int64, uint64 or float64.
+
+    Dates are days and datetimes microseconds since 1970 in UTC; a datetime finer than that is rounded down.
+    """
+    kind = type_of_arrow(values.type)
+    if kind == "float":
+        floats: Numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return floats
+    if kind == "bool":
+        return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.int64)
+    if kind == "date":
+        return _days(values)
+    if kind == "datetime":
+        return _microseconds(values)
+    ints: Numbers = values.to_numpy(zero_copy_only=False)
+    return ints if ints.dtype == np.uint64 else ints.astype(np.int64, copy=False)
+
+
+def _days(values: pa.Array) -> Ints:
+    if kinds.is_date64(values.type):
+        return np.asarray(values.cast(pa.int64()).to_numpy(zero_copy_only=False) // _DAY_MS, dtype=np.int64)
+    return np.asarray(values.cast(pa.int32()).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _microseconds(values: pa.Array) -> Ints:
+    raw = np.asarray(values.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+    if values.type.unit == "ns":
+        return raw // 1_000
+    factor = _MICROSECONDS[values.type.unit]
+    limit = (2**63 - 1) // factor  # saturate: seconds beyond 290,000 years do not fit microseconds
+    return np.clip(raw, -limit, limit) * factor
+
+
+def number_of(value: Any) -> Any:
+    """Turn one Python value into what `numbers` makes of it in an array."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, datetime.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+        return (aware - _EPOCH) // datetime.timedelta(microseconds=1)
+    if isinstance(value, datetime.date):
+        return (value - _EPOCH.date()).days
+    return value
+
+
+def value_of(number: Any, kind: str) -> Any:
+    """Turn a number back into a Python value of the given type; a time past year 9999 becomes ISO text."""
+    if kind == "bool":
+        return bool(number)
+    if kind == "date":
+        return _calendar(np.datetime64(int(number), "D"))
+    if kind == "datetime":
+        return _calendar(np.datetime64(int(number), "us"))
+    return int(number) if kind == "int" else float(number)
+
+
+def _calendar(moment: np.datetime64) -> Any:
+    value = moment.astype(object)
+    return value if isinstance(value, datetime.date) else str(moment)
+
+
+def binaries(values: pa.Array) -> pa.LargeBinaryArray:
+    """Return string or bytes values (no nulls) as bytes with 64-bit offsets; text is not validated."""
+    return values.cast(pa.large_binary())
+
+
+def is_utf8(values: pa.Array) -> bool:
+    """Tell whether all strings (no nulls) are valid UTF-8: Arrow trusts the producer, so it must be looked at."""
+    try:
+        binaries(values).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def utf8_mask(values: pa.Array) -> Mask:
+    """Return for each string (no nulls) whether it is valid UTF-8."""
+    if is_utf8(values):
+        return np.ones(len(values), dtype=bool)
+    return np.array([_decodes(value) for value in binaries(values).to_pylist()], dtype=bool)
+
+
+def _decodes(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def texts(values: pa.Array) -> list[str]:
+    """Return strings or bytes as Python text; bytes that are not UTF-8 are written as ``\\xNN``."""
+    return [value.decode("utf-8", "backslashreplace") for value in binaries(values).to_pylist()]
