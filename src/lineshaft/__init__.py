@@ -39,7 +39,7 @@ _PLACES = {
     "fuse": "collect.labels",
     "analyze": "collect.analysis",
     # verify
-    "statistics": "verify.statistics",
+    "statistics": "verify.statistics.onepass",
     "infer_schema": "verify.infer",
     "Schema": "verify.schema",
     # train

@@ -14,7 +14,8 @@
     │   └── IntegrityError       an object's bytes are not those that its name says
     ├── LeaseLost                another process has taken this step over
     ├── StepFailed               the user's code raised inside a step
-    └── TrainingError            training cannot go on: NaN loss, a foreign checkpoint, a one-shot iterator
+    └── TrainingError            training cannot go on: a foreign checkpoint, a one-shot iterator
+        └── Diverged             the loss is no longer a finite number
 
 Each message says what happened, the values that disagree, and what to do next.
 """
@@ -78,3 +79,7 @@ class StepFailed(LineshaftError):  # noqa: N818
 
 class TrainingError(LineshaftError):
     """Training cannot start or go on."""
+
+
+class Diverged(TrainingError):  # noqa: N818
+    """The loss is no longer a finite number."""

@@ -1,0 +1,1 @@
+"""Data collection as data fusion: sources vote, fusion weighs them, provenance stays."""

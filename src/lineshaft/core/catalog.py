@@ -132,6 +132,7 @@ class Catalog:
     def read(self) -> Iterator[sa.Connection]:
         """Open a connection to look things up."""
         with _said_plainly(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")  # one moment for all that is looked up; closing rolls back
             yield connection
 
     @contextmanager
@@ -195,7 +196,7 @@ def _version(connection: sa.Connection) -> int:
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-    mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    mode = _write_ahead(cursor)
     if mode != "wal":
         raise StorageError(
             f"the catalog's folder cannot hold a write-ahead log (mode {mode}): use a local disk, not a network one"
@@ -204,16 +205,30 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     cursor.execute("PRAGMA foreign_keys = ON")
 
 
+def _write_ahead(cursor: sqlite3.Cursor) -> str:
+    """Switch to a write-ahead log, which SQLite does not wait for when several processes open a new file at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            mode: str = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return mode
+
+
 @contextmanager
 def _said_plainly() -> Iterator[None]:
     """Turn the database's and the disk's refusals into one error that says what to do."""
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
+    except sa.exc.DatabaseError as error:
         raise StorageError(
             f"the catalog could not be used: {error.orig}; free space or check the disk, then run again"
         ) from error
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, sa.exc.TimeoutError, OSError) as error:
         raise StorageError(
             f"the catalog could not be used: {error}; free space or check the disk, then run again"
         ) from error

@@ -90,6 +90,11 @@ def decode(kind: str, content: bytes) -> Payload:
     return content.decode()
 
 
+def immutable(kind: str) -> bool:
+    """Say whether what `decode` gives for this kind cannot be changed in place."""
+    return _format(kind) in {PARQUET, TEXT}
+
+
 def _format(kind: str) -> str:
     if kind not in FORMATS:
         raise DataError(f"there is no artifact kind {kind!r}; known: {', '.join(sorted(FORMATS))}")
@@ -103,14 +108,36 @@ def _encode_json(value: Any) -> bytes:
 
 def _encode_parquet(table: pa.Table) -> tuple[bytes, dict[str, Any]]:
     """Write one row group per chunk, so that chunks survive; note the digest of every column of every chunk."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_statistics=False) as writer:
-        for batch in table.to_batches():
-            writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
+    table, sink = plain(table), io.BytesIO()
+    try:
+        # The names of lists' items are kept: what was read back is to be the same bytes again.
+        how: dict[str, Any] = {"compression": "zstd", "write_statistics": False, "use_compliant_nested_type": False}
+        with pq.ParquetWriter(sink, table.schema, **how) as writer:
+            for batch in chunks_of(table):
+                writer.write_batch(batch, row_group_size=batch.num_rows)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(f"the table cannot be stored: {error}; cast that column to another type") from error
     content = sink.getvalue()
     return content, {"rows": table.num_rows, "chunks": _chunk_digests(content, table.schema)}
+
+
+def chunks_of(table: pa.Table) -> list[pa.RecordBatch]:
+    """Return the chunks of a table; one without rows is none (Arrow keeps some of those and drops others)."""
+    return [batch for batch in table.to_batches() if batch.num_rows]
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Write out dictionary-encoded columns: equal values are to be equal bytes, however they came."""
+    import pyarrow as pa
+
+    for position, column in enumerate(table.schema):
+        if pa.types.is_dictionary(column.type):
+            values = table.column(position).cast(column.type.value_type)
+            table = table.set_column(position, column.with_type(column.type.value_type), values)
+    return table
 
 
 def _chunk_digests(content: bytes, schema: pa.Schema) -> list[dict[str, Any]]:
@@ -118,6 +145,7 @@ def _chunk_digests(content: bytes, schema: pa.Schema) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     footer = pq.read_metadata(io.BytesIO(content))
+    owners = [field.name for field in schema for _ in range(_leaves(field.type))]  # of the file's columns
     chunks = []
     for index in range(footer.num_row_groups):
         group = footer.row_group(index)
@@ -125,10 +153,20 @@ def _chunk_digests(content: bytes, schema: pa.Schema) -> list[dict[str, Any]]:
         for position in range(group.num_columns):
             column = group.column(position)
             start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
-            hashes[column.path_in_schema.split(".")[0]].update(content[start : start + column.total_compressed_size])
+            hashes[owners[position]].update(content[start : start + column.total_compressed_size])
         digests = {name: value.hexdigest()[:32] for name, value in hashes.items()}
         chunks.append({"rows": group.num_rows, "columns": digests})
     return chunks
+
+
+def _leaves(kind: pa.DataType) -> int:
+    """Count the Parquet columns that hold a column of this type."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaves(kind.storage_type)
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    return sum(map(_leaves, inner)) if inner else 1
 
 
 def _decode_parquet(content: bytes) -> pa.Table:
@@ -143,8 +181,7 @@ def _decode_parquet(content: bytes) -> pa.Table:
 
 def _one_batch(group: pa.Table) -> list[pa.RecordBatch]:
     """Keep a row group as one batch: chunk borders are row group borders."""
-    batches: list[pa.RecordBatch] = group.combine_chunks().to_batches()
-    return batches
+    return chunks_of(group.combine_chunks())
 
 
 def _encode_tensors(payload: Tensors) -> bytes:
@@ -152,7 +189,13 @@ def _encode_tensors(payload: Tensors) -> bytes:
 
     # One metadata entry only: the order in which safetensors writes several is not defined.
     header = {"lineshaft": _encode_json(payload.header).decode()}
-    values = {name: value.detach().cpu().contiguous() for name, value in sorted(payload.values.items())}
+    values: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in sorted(payload.values.items()):
+        kept = value.detach().cpu().contiguous()
+        storage = kept.untyped_storage().data_ptr()
+        values[name] = kept.clone() if storage in seen else kept  # safetensors refuses tensors that share memory
+        seen.add(storage)
     return save(values, metadata=header)
 
 

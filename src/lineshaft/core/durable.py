@@ -92,8 +92,10 @@ def sync_folder(folder: Path) -> None:
 
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
+        _make_folder(folder.parent)
         disk_operation()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def _write_synced(path: Path, content: bytes | memoryview, modified_ns: int | None) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -53,8 +56,9 @@ class LocalProcesses:
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
         """Yield ``function(part)`` for every part, in order; a worker that dies is reported, not waited for."""
         context = multiprocessing.get_context("spawn")
+        loaded = [module for module in script.allowed() if module in sys.modules]
         with ProcessPoolExecutor(
-            min(self.workers, max(1, len(parts))), context, initializer=_begin, initargs=(script.allowed(),)
+            min(self.workers, max(1, len(parts))), context, initializer=_begin, initargs=(script.allowed(), loaded)
         ) as pool:
             try:
                 yield from pool.map(function, parts)
@@ -67,13 +71,19 @@ def merge(function: Callable[[Result, Result], Result], results: Iterable[Result
     return functools.reduce(function, results)
 
 
-def _begin(scripts: dict[str, str]) -> None:
-    """Prepare a worker: the user's scripts under their stable names, one thread for torch if it comes to that."""
-    import os
-
+def _begin(scripts: dict[str, str], loaded: list[str]) -> None:
+    """Prepare a worker: the loaded scripts under their stable names, one thread for torch if it comes to that."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     for module, path in scripts.items():
-        if module.startswith(script.PREFIX):
+        script.allow(module, path)
+        if module.startswith(script.PREFIX) and module in loaded:
             script.load(path)
-        else:
-            script.allow(module, path)
+
+
+def _leave_with_parent() -> None:
+    """End this worker when the process that started it is gone: a killed one cannot tell it to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -14,40 +14,56 @@ What cannot be named by value, source or distribution is refused: a wrong name w
 
 from __future__ import annotations
 
+import builtins
+import collections
+import copyreg
 import dataclasses
 import dis
 import enum
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
+import inspect
 import logging
+import re
+import reprlib
 import sys
-import sysconfig
 import threading
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lineshaft.core import source
+from lineshaft.core.owner import OWN, PYTHON, owner, owner_unimported
 from lineshaft.errors import FingerprintError
 
-PYTHON = f"python {sys.version_info.major}.{sys.version_info.minor}"
-_OWN = "lineshaft"
+_LANGUAGE = (PYTHON, sys.flags.optimize)  # -O takes assertions away
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event, threading.Semaphore)
 _SKIPPED = (
     *_LOCKS, threading.local, logging.Logger, logging.LoggerAdapter, logging.Handler,
     weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet,
 )  # fmt: skip
+_CACHED = type(functools.cache(len))
 _PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray, type(Ellipsis), type(NotImplemented)}
+_CONTAINERS = (list, tuple, dict, set, frozenset, str, bytes, int, float)
 _CLASS_NOISE = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__firstlineno__", "__static_attributes__",
-    "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl",
+    "__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl",
     "__parameters__", "__orig_bases__", "__match_args__", "__dataclass_params__", "__slots__",
 }  # fmt: skip
+_PLACE = {  # says where code lies, not what it does
+    "__name__", "__file__", "__spec__", "__loader__", "__package__", "__path__", "__cached__", "__builtins__",
+}  # fmt: skip
+_MODULE_NOISE = {*_PLACE, "__doc__", "__annotations__"}
+_DYNAMIC = {"globals", "eval", "exec", "vars", "__import__"}  # built-ins that can reach any global of the file
+_NUMBER = re.compile(r"\('(again|code)', \d+")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 200
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _BRIEF.maxfrozenset = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,49 +115,13 @@ def fingerprint(value: Any, name: str = "value") -> Fingerprint:
     return Fingerprint(digest, tuple(walk.ingredients.values()))
 
 
-@functools.cache
-def distribution(package: str) -> str | None:
-    """Return ``"name version"`` of the installed distribution(s) that own a top-level package, None if none does."""
+def brief(value: Any) -> str:
+    """Show a value to people: shortened, without addresses, which differ from run to run."""
     try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        owners = sorted(set(_distributions().get(package, ())))
-        return " ".join(f"{owner} {importlib.metadata.version(owner)}" for owner in owners) or None
-
-
-@functools.cache
-def _distributions() -> Any:
-    return importlib.metadata.packages_distributions()
-
-
-def owner(module: str, file: str | None = None) -> str | None:
-    """Say who owns code: the Python minor, a distribution with its version, or None: the user, who is named by source.
-
-    A distribution owns what lies in a site-packages folder; an editable installation is the user's own code, and so is
-    lineshaft: its steps are named by their source.
-    """
-    top = module.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return PYTHON
-    if top == _OWN:
-        return None
-    file = file or getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return None if top in {"__main__", ""} else distribution(top)
-    return _owner_of_file(file)
-
-
-@functools.cache
-def _owner_of_file(file: str) -> str | None:
-    path = Path(file).resolve()
-    site = [Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")]
-    site += [parent for parent in path.parents if parent.name in {"site-packages", "dist-packages"}]
-    for root in site:
-        if root in path.parents:
-            top = path.relative_to(root).parts[0].partition(".")[0]
-            return None if top == _OWN else distribution(top) or f"{top} of unknown version"
-    standard = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")]
-    return PYTHON if any(root in path.parents for root in standard) else None
+        text = _ADDRESS.sub("", _BRIEF.repr(value))
+    except ValueError:  # Python does not write very long integers
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 @functools.cache
@@ -151,20 +131,31 @@ def _own_digest(value: Any) -> str:
 
 
 class _Walk:
-    """One depth-first walk; objects met again are written as back-references, so cycles end."""
+    """One walk; what is met again is written as a back-reference, so cycles end.
 
-    def __init__(self, inside: Any = None) -> None:
-        self.ingredients: dict[str, Ingredient] = {}
-        self._met: dict[int, int] = {}
+    Functions and classes wait in a queue instead of being entered at once: however long the chain of calls, the depth
+    of the recursion is that of the data alone.
+    """
+
+    def __init__(self, inside: Any = None, parent: _Walk | None = None) -> None:
+        self.ingredients: dict[str, Ingredient] = {} if parent is None else parent.ingredients
+        self._met: dict[int, int] = {} if parent is None else dict(parent._met)  # noqa: SLF001
+        self._path: list[str] = [] if parent is None else list(parent._path)  # noqa: SLF001
         self._alive: list[Any] = []  # keeps what was met alive: an id must not be given out twice
-        self._path: list[str] = []
+        self._waiting: collections.deque[tuple[Any, list[str]]] = collections.deque()
         self._inside = inside  # set while one of lineshaft's own objects is walked
 
     def digest(self, value: Any, name: str) -> str:
         self._path.append(name)
-        found = hashlib.sha256(repr(self._describe(value)).encode()).hexdigest()
-        self._path.pop()
-        return found
+        described = [self._describe(value)]
+        while self._waiting:
+            code, self._path = self._waiting.popleft()
+            described.append(self._users_class(code) if isinstance(code, type) else self._users_function(code))
+        return hashlib.sha256(repr(described).encode()).hexdigest()
+
+    def _later(self, code: Any) -> Any:
+        self._waiting.append((code, list(self._path)))
+        return ("code", self._met[id(code)], code.__qualname__)
 
     def _describe(self, value: Any) -> Any:
         """Turn a value into nested tuples of strings that stand for its meaning."""
@@ -187,10 +178,10 @@ class _Walk:
         if type(value) is dict or isinstance(value, types.MappingProxyType):
             return ("dict", *((self._describe(key), self._describe(item)) for key, item in value.items()))
         if type(value) in {set, frozenset}:
-            return (type(value).__name__, *sorted(_Walk(self._inside).digest(item, "member") for item in value))
+            return (type(value).__name__, *sorted(self._set_member(item) for item in value))
         if isinstance(value, types.ModuleType):
             return self._module(value)
-        if hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):  # functools.cache: the cache is skipped
+        if isinstance(value, _CACHED):  # its cache is skipped
             return ("cached", self._describe(value.__wrapped__))
         if isinstance(value, types.FunctionType):
             return self._function(value)
@@ -208,69 +199,104 @@ class _Walk:
             return ("cached_property", self._describe(value.func))
         return self._special(value)
 
+    def _set_member(self, item: Any) -> str:
+        """Describe a member apart from the others: the order in which a set gives them means nothing."""
+        return repr(self._describe(item)) if type(item) in _PLAIN else _Walk(self._inside, self).digest(item, "member")
+
     def _special(self, value: Any) -> Any:
         """Describe arrays by bytes, built-ins by owner, everything else by class and state."""
         kind = type(value)
+        package = kind.__module__.partition(".")[0]
         if isinstance(value, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)):
             return self._builtin(value)
-        if kind.__module__ == "numpy" and hasattr(value, "dtype") and hasattr(value, "tobytes"):
+        if package == "numpy" and hasattr(value, "dtype") and hasattr(value, "tobytes"):
             return self._array(value)
         if kind.__module__ == "torch" and kind.__name__ in {"dtype", "device", "layout", "memory_format"}:
             return ("torch", repr(value))
         if (torch := sys.modules.get("torch")) is not None and isinstance(value, torch.Tensor):
-            flat = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            return ("tensor", str(value.dtype), tuple(value.shape), value.requires_grad, self._array(flat.numpy()))
-        if kind.__module__.startswith("pyarrow") and hasattr(value, "to_pylist"):
-            return (
-                "arrow",
-                str(value.type) if hasattr(value, "type") else str(value.schema),
-                self._describe(value.to_pylist()),
-            )
+            return self._tensor(value, torch)
+        if package == "pyarrow" and hasattr(value, "to_pylist"):
+            return self._arrow(value)
         if isinstance(value, enum.Enum):
             return ("enum", self._describe(kind), value.name, self._describe(value.value))
         return self._object(value)
 
     def _array(self, value: Any) -> Any:
+        facts = ("array", type(value).__name__, str(value.dtype), value.shape)
+        if type(value).__name__ == "MaskedArray":
+            return (*facts, self._describe([value.data, value.mask]))
         if value.dtype.hasobject:
-            return ("array", value.shape, self._describe(value.tolist()))
-        return ("array", str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest())
+            return (*facts, self._describe(value.tolist()))
+        return (*facts, hashlib.sha256(value.tobytes()).hexdigest())
+
+    def _tensor(self, value: Any, torch: Any) -> Any:
+        try:
+            flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous().view(-1).view(torch.uint8)
+        except (RuntimeError, NotImplementedError) as error:  # sparse, quantised, without storage
+            raise self._unnameable(value) from error
+        facts = (str(value.dtype), str(value.device), tuple(value.shape), value.requires_grad)
+        return ("tensor", self._describe(type(value)), facts, self._array(flat.numpy()))
+
+    def _arrow(self, value: Any) -> Any:
+        if hasattr(value, "schema"):
+            columns = [column.to_pylist() for column in value.columns]
+            return ("arrow", value.schema.to_string(truncate_metadata=False), self._describe(columns))
+        return ("arrow", str(value.type), self._describe(value.to_pylist()))
 
     def _builtin(self, value: Any) -> Any:
-        name = f"{getattr(value, '__module__', None) or ''}.{value.__qualname__}"
-        bound = getattr(value, "__self__", None)
+        bound = getattr(value, "__self__", getattr(value, "__objclass__", None))
         if bound is not None and not isinstance(bound, types.ModuleType):
-            return ("builtin", name, self._describe(bound))
-        return ("builtin", name, owner(getattr(value, "__module__", None) or "builtins"))
+            return ("builtin", value.__qualname__, self._describe(bound))
+        module = value.__module__ if bound is None else bound.__name__
+        return ("builtin", module, value.__qualname__, self._compiled(module or "builtins", value))
+
+    def _compiled(self, module: str, value: Any) -> str:
+        """Name compiled code: by its owner, else by the bytes of the user's own extension module."""
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if (owned := owner(module, file)) is not None:
+            return owned
+        if file is None or not Path(file).is_file():
+            raise self._unnameable(value)
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        self._note(f"file {Path(file).name}", digest, Path(file).name, "")
+        return digest
 
     def _function(self, function: types.FunctionType) -> Any:
         module = function.__module__ or ""
-        name = f"{module}.{function.__qualname__}"
-        if (owned := owner(module, function.__code__.co_filename)) is not None and function.__closure__ is None:
-            return self._owned(owned, name)
-        if owned is not None:
-            return ("owned", owned, name, *self._closure(function), self._describe(function.__defaults__))
-        if module.partition(".")[0] == _OWN and self._inside is None:
-            return self._our_own(function, name)
-        return self._users_function(function, name)
+        if (owned := owner(module, function.__code__.co_filename)) is not None:
+            return self._owned_function(owned, function)
+        if module.partition(".")[0] == OWN and self._inside is None and function.__closure__ is None:
+            return self._our_own(function, f"{module}.{function.__qualname__}")
+        return self._later(function)
 
-    def _users_function(self, function: types.FunctionType, name: str) -> Any:
+    def _owned_function(self, owned: str, function: types.FunctionType) -> Any:
+        """Name a library's function; a wrapper that a library made of the user's function also holds that function."""
         code = function.__code__
-        node = source.find(code)
+        if function.__closure__ is None and "<" not in code.co_qualname and not hasattr(function, "__wrapped__"):
+            return self._owned(owned, f"{function.__module__}.{function.__qualname__}")
+        line = code.co_firstlineno if "<lambda>" in code.co_qualname else 0  # all lambdas of a place bear one name
+        return (
+            *self._owned(owned, f"{Path(code.co_filename).stem}.{code.co_qualname}"), line, *self._closure(function),
+            self._describe(function.__defaults__), self._describe(function.__kwdefaults__),
+            self._describe(vars(function)),
+        )  # fmt: skip
+
+    def _users_function(self, function: types.FunctionType) -> Any:
+        name = f"{function.__module__}.{function.__qualname__}"
+        file = source.file_of(function.__code__, function.__globals__)
+        node = source.find(function.__code__, function.__globals__)
         if node is None:
             raise FingerprintError(
-                f"{self._trail()} leads to {name}, whose source cannot be read ({code.co_filename}); "
-                f"define it in a file, or name this step with version="
+                f"{self._trail()} leads to {name}, whose source cannot be read or was edited after it was loaded "
+                f"({Path(file).name}); define it in a file and start anew, or name this step with version="
             )
         tree = source.dump(node)
-        self._note(f"function {name}", tree, source.where(code.co_filename, node), source.text(code.co_filename, node))
+        self._note(f"function {name}", tree, source.where(file, node), source.text(file, node))
         self._path.append(function.__qualname__)
-        parts = (
-            "function", tree, self._describe(function.__defaults__), self._describe(function.__kwdefaults__),
-            *self._closure(function), *self._names(function),
-            self._describe({key: value for key, value in vars(function).items() if key != "__wrapped__"}),
+        return (
+            "function", _LANGUAGE, tree, self._describe(function.__defaults__), self._describe(function.__kwdefaults__),
+            *self._closure(function), *self._names(function, file), self._describe(vars(function)),
         )  # fmt: skip
-        self._path.pop()
-        return parts
 
     def _closure(self, function: types.FunctionType) -> Iterator[Any]:
         for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -283,158 +309,189 @@ class _Walk:
                 yield (free, self._value(free, value, function.__qualname__))
                 self._path.pop()
 
-    def _names(self, function: types.FunctionType) -> list[Any]:
+    def _names(self, function: types.FunctionType, file: str) -> list[Any]:
         """Describe every global that the code uses, nested code too; what only a parameter has is not followed."""
         used, imports = _used(function.__code__)
-        space, parts = function.__globals__, []
-        rebound = source.rebound(function.__code__.co_filename)
-        for chain in used:
-            if chain[0].startswith("__") and chain[0].endswith("__"):
-                parts.append((chain, "of the module"))  # __file__ and __name__ say where code lies, not what it does
-            elif chain[0] in rebound:
-                parts.append((chain, "rebound", rebound[chain[0]]))
-            elif chain[0] in space:
-                self._path.append(".".join(chain))
-                parts.append((chain, self._chain(space[chain[0]], chain, function.__module__)))
-                self._path.pop()
-            else:
-                parts.append((chain, "builtin or missing"))
-        parts += [(module, *names, self._import(module, names, level, function)) for module, names, level in imports]
+        space = function.__globals__
+        parts: list[Any] = [(chain, self._global(chain, space, file, function.__module__)) for chain in used]
+        parts += [(module, *names, self._import(module, names, level, space)) for module, names, level in imports]
         return parts
+
+    def _global(self, chain: tuple[str, ...], space: dict[str, Any], file: str, module: str) -> Any:
+        first = chain[0]
+        if first in _PLACE:
+            return "of the module"
+        rebound = source.rebound(file, space)
+        if first in rebound:
+            return self._rebound(first, rebound, space, module)
+        if first in space:
+            self._path.append(".".join(chain))
+            described = self._chain(space[first], chain, module)
+            self._path.pop()
+            return described
+        if first in _DYNAMIC:
+            return ("dynamic", self._held(space, file, module))
+        return ("builtin", PYTHON) if hasattr(builtins, first) else "missing"
+
+    def _rebound(self, name: str, rebound: source.Bindings, space: Mapping[str, Any], module: str) -> Any:
+        """Describe a name that some function rebinds by the source of its first value and by what that uses."""
+        tree, names = rebound[name]
+        used = [(other, self._value(other, space[other], module)) for other in names if other in space]
+        return ("rebound", tree, used)
 
     def _chain(self, value: Any, chain: tuple[str, ...], module: str) -> Any:
         """Follow ``a.b.c`` through modules to its leaf."""
         taken = 1
         while isinstance(value, types.ModuleType) and taken < len(chain):
-            if (owned := owner(value.__name__, getattr(value, "__file__", None))) is not None:
+            name, space, file = chain[taken], vars(value), getattr(value, "__file__", None) or ""
+            if (owned := owner(value.__name__, file or None)) is not None:
                 return self._owned(owned, ".".join([value.__name__, *chain[taken:]]))
-            if chain[taken] not in vars(value) and hasattr(value, "__getattr__") and value.__name__ != _OWN:
-                return self._file(value.__file__ or "", value.__name__)
-            if not hasattr(value, chain[taken]):
-                return ("missing", chain[taken])
-            module, value = value.__name__, getattr(value, chain[taken])
+            if name not in space and "__getattr__" in space and value.__name__ != OWN:
+                return self._file(file, value.__name__, space)
+            if name in (rebound := source.rebound(file, space)):
+                return self._rebound(name, rebound, space, value.__name__)
+            if not hasattr(value, name) and not _imported(value, name):
+                return ("missing", name)
+            module, value = value.__name__, getattr(value, name)
             taken += 1
         return self._value(".".join(chain[:taken]), value, module)
 
     def _value(self, name: str, value: Any, holder: str) -> Any:
         """Describe a named value, and note it as an ingredient where it is data rather than code."""
         described = self._describe(value)
-        if not isinstance(value, (types.FunctionType, type, types.ModuleType, types.MethodType)):
-            self._note(f"constant {holder}.{name}", repr(described), "", _shorten(value))
+        code = isinstance(value, (types.FunctionType, type, types.ModuleType, types.MethodType))
+        if not code and described[0] not in {"again", "skipped"}:
+            self._note(f"constant {holder}.{name}", _NUMBER.sub(r"('\1'", repr(described)), "", brief(value))
         return described
 
-    def _import(self, module: str, names: tuple[str, ...], level: int, function: types.FunctionType) -> Any:
+    def _import(self, module: str, names: tuple[str, ...], level: int, space: Mapping[str, Any]) -> Any:
         """Describe an import inside a function; only the user's own modules are really imported for it."""
         if level:
-            package = function.__globals__.get("__package__") or ""
-            module = importlib.util.resolve_name("." * level + module, package)
-        owned = self._owner_unimported(module)
-        if owned is not None:
+            module = importlib.util.resolve_name("." * level + module, space.get("__package__") or "")
+        if (owned := owner_unimported(module)) is not None:
             return self._owned(owned, module)
-        if module.partition(".")[0] == _OWN and self._inside is not None:
+        if module.partition(".")[0] == OWN and self._inside is not None:
             return ("own", module)
         try:
             loaded = importlib.import_module(module)
         except ImportError:
             return ("missing", module)
-        if not names:
-            return self._describe(loaded)
-        return tuple(self._chain(loaded, (module, name), module) for name in names if name != "*") or self._describe(
-            loaded
-        )
-
-    def _owner_unimported(self, module: str) -> str | None:
-        if module in sys.modules:
-            return owner(module)
-        top = module.partition(".")[0]
-        if top in sys.stdlib_module_names:
-            return PYTHON
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            return None
-        if spec is None or top == _OWN:
-            return None
-        file = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
-        return owner(top, file)
+        if names:
+            return tuple(self._chain(loaded, (module, name), module) for name in names)
+        packages = [module.rsplit(".", count)[0] for count in range(module.count(".") + 1)]
+        return tuple(self._describe(sys.modules[name]) for name in packages)  # ``import a.b`` binds a
 
     def _module(self, module: types.ModuleType) -> Any:
-        """Describe a module used as a value: by owner, else by all that it holds."""
-        owned = owner(module.__name__, getattr(module, "__file__", None))
-        if owned is not None:
+        """Describe a module used as a value: by owner, else by all that it holds, a package by all its files too."""
+        space, file = vars(module), getattr(module, "__file__", None) or ""
+        if (owned := owner(module.__name__, file or None)) is not None:
             return self._owned(owned, module.__name__)
-        if module.__name__.partition(".")[0] == _OWN or hasattr(module, "__getattr__"):
-            return self._file(module.__file__ or "", module.__name__)
-        held = {key: value for key, value in sorted(vars(module).items()) if not key.startswith("__")}
-        return ("module", self._describe(held))
+        if module.__name__.partition(".")[0] == OWN or "__getattr__" in space:
+            return self._file(file, module.__name__, space)
+        parts = [path for folder in space.get("__path__", ()) for path in _code_in(folder)]
+        files = [self._file(str(path), path.stem, {}) for path in parts]
+        return ("module", files, self._held(space, file, module.__name__))
+
+    def _held(self, space: Mapping[str, Any], file: str, module: str) -> Any:
+        """Describe all that a module holds but its submodules: which of these are loaded depends on who else asked."""
+        rebound = source.rebound(file, space)
+        return [
+            (key, self._rebound(key, rebound, space, module) if key in rebound else self._value(key, value, module))
+            for key, value in sorted(space.items())
+            if key not in _MODULE_NOISE
+            if not (isinstance(value, types.ModuleType) and value.__name__ == f"{module}.{key}")
+        ]
 
     def _class(self, kind: type) -> Any:
         name = f"{kind.__module__}.{kind.__qualname__}"
         file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        if (owned := owner(kind.__module__, file)) is not None:
+        made_here = kind.__module__ == "types" and not hasattr(types, kind.__name__)  # types.new_class, make_dataclass
+        if not made_here and (owned := owner(kind.__module__, file)) is not None:
             return self._owned(owned, name)
-        if kind.__module__.partition(".")[0] == _OWN and self._inside is None:
+        if kind.__module__.partition(".")[0] == OWN and self._inside is None:
             return self._our_own(kind, name)
+        return self._later(kind)
+
+    def _users_class(self, kind: type) -> Any:
+        module = sys.modules.get(kind.__module__)
+        file = getattr(module, "__file__", None) or ""
         node = source.find_class(kind)
         tree = source.dump(node) if node is not None else ""
-        if node is not None and file is not None:
-            self._note(f"class {name}", tree, source.where(file, node), source.text(file, node))
-        parts: list[Any] = ["class", name if node is None else kind.__qualname__, tree]
+        if node is not None:
+            name = f"class {kind.__module__}.{kind.__qualname__}"
+            self._note(name, tree, source.where(file, node), source.text(file, node))
         self._path.append(kind.__qualname__)
-        parts += [self._describe(base) for base in kind.__bases__]
+        parts: list[Any] = ["class", kind.__qualname__, tree, *(self._describe(base) for base in kind.__bases__)]
         if type(kind) is not type:
             parts.append(self._describe(type(kind)))
         if "__getattr__" in vars(kind) or "__getattribute__" in vars(kind):
-            parts.append(self._file(file or "", name))
-        parts += [(key, self._member(value, node is not None)) for key, value in sorted(_members(kind))]
-        self._path.pop()
+            parts.append(self._file(file, kind.__qualname__, vars(module) if module else {}))
+        parts += [(key, self._member(value, kind, node is not None)) for key, value in sorted(_members(kind))]
         return tuple(parts)
 
-    def _member(self, value: Any, has_source: bool) -> Any:
-        """Describe what stands in a class body; what was generated (dataclass methods) follows from its source."""
-        if isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith("<") and has_source:
-            return ("generated",)
+    def _member(self, value: Any, kind: type, has_source: bool) -> Any:
+        """Describe what stands in a class body; what was generated (dataclass methods) follows from the rest."""
+        inner = getattr(value, "__func__", value)
+        inner = inspect.unwrap(inner) if isinstance(inner, types.FunctionType) else inner  # a dataclass wraps its repr
+        follows = has_source or dataclasses.is_dataclass(kind) or hasattr(kind, "_field_defaults")
+        if follows and isinstance(inner, types.FunctionType) and inner.__code__.co_filename.startswith("<"):
+            return ("generated", repr(getattr(kind, "__dataclass_params__", "")))
         if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
             return ("slot",)
         if isinstance(value, dataclasses.Field):
-            return self._describe([value.name, value.init, value.compare, value.default, value.default_factory])
+            facts = [value.name, value.init, value.compare, value.default, value.default_factory, value.metadata]
+            return self._describe(facts)
         return self._describe(value)
 
     def _object(self, value: Any) -> Any:
         """Describe an object by its class and state, as copying would see them; locks and caches are left out."""
         kind = type(value)
-        if dataclasses.is_dataclass(value):
-            fields = {
-                item.name: getattr(value, item.name, "unset") for item in dataclasses.fields(value) if item.compare
-            }
-            return ("dataclass", self._describe(kind), self._describe(fields))
-        try:
-            reduced = value.__reduce_ex__(4)
-        except (TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
-            raise self._unnameable(value) from error
+        if dataclasses.is_dataclass(value) and not isinstance(value, _CONTAINERS):
+            return ("dataclass", self._describe(kind), self._state(value))
+        reduced = self._reduced(value)
         if isinstance(reduced, str):
-            return ("global", kind.__module__, reduced, owner(kind.__module__))
+            return self._by_name(value, reduced)
         maker, arguments, *rest = reduced
-        state = self._state(value, rest[0] if rest else None)
+        state = rest[0] if rest else None
         items = [list(part) if part is not None else None for part in rest[1:3]]
-        made = "new" if maker.__module__ == "copyreg" else self._describe(maker)
+        made = "new" if getattr(maker, "__module__", None) == "copyreg" else self._describe(maker)
         return (
             "object",
             self._describe(kind),
             made,
             self._describe(arguments),
-            self._describe(state),
+            self._describe((_lasting(value, state) or None) if isinstance(state, dict) else state),
             self._describe(items),
         )
 
-    def _state(self, value: Any, state: Any) -> Any:
-        """Drop cached properties from an object's state."""
-        if not isinstance(state, dict):
-            return state
-        cached = functools.cached_property
-        return {
-            key: item for key, item in state.items() if not isinstance(getattr(type(value), str(key), None), cached)
-        }
+    def _reduced(self, value: Any) -> Any:
+        """Ask how a copy would be made. The answer is the object's own code, which may fail in its own ways."""
+        known = copyreg.dispatch_table.get(type(value))  # how re.Pattern and others are copied
+        try:
+            return known(value) if known is not None else value.__reduce_ex__(4)
+        except (TypeError, AttributeError, RuntimeError, ValueError, LookupError, OSError) as error:
+            raise self._unnameable(value) from error
+
+    def _by_name(self, value: Any, name: str) -> Any:
+        """Describe what copying would only look up: a library's by that place, the user's by class and state."""
+        kind = type(value)
+        if owner(kind.__module__) is None and not hasattr(value, "__name__"):
+            return ("global", self._describe(kind), self._state(value))
+        module = getattr(value, "__module__", None) or _home_of(value, name) or kind.__module__
+        found: Any = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is not value:
+            raise self._unnameable(value)
+        if kind.__module__ == "typing":
+            return ("global", name, self._state(value))
+        return ("global", module, name, self._compiled(module, value))
+
+    def _state(self, value: Any) -> Any:
+        """Describe what an object holds."""
+        held = object.__getstate__(value)
+        held, slots = held if isinstance(held, tuple) else (held, None)
+        return self._describe(_lasting(value, {**(held or {}), **(slots or {})}))
 
     def _owned(self, owned: str, name: str) -> Any:
         if owned != PYTHON:
@@ -446,14 +503,14 @@ class _Walk:
         self._note(f"built-in {name}", digest, "", "")
         return ("own", digest)
 
-    def _file(self, path: str, name: str) -> Any:
-        tree = source.file_dump(path)
+    def _file(self, path: str, name: str, space: Mapping[str, Any]) -> Any:
+        tree = source.file_dump(path, space)
         if tree is None:
             raise FingerprintError(
                 f"{self._trail()} leads to {name}, whose attributes are computed and whose file cannot be "
                 f"read; give version="
             )
-        self._note(f"file {Path(path).name}", tree, path, "")
+        self._note(f"file {Path(path).name}", tree, Path(path).name, "")
         return ("file", tree)
 
     def _note(self, name: str, content: str, where: str, text: str) -> None:
@@ -468,8 +525,8 @@ class _Walk:
     def _unnameable(self, value: Any) -> FingerprintError:
         kind = type(value)
         return FingerprintError(
-            f"{self._trail()} holds a {kind.__module__}.{kind.__qualname__}, which has no value, source or distribution "
-            f"to name it by; build it inside the function, or name this step yourself with version="
+            f"{self._trail()} holds a {kind.__module__}.{kind.__qualname__}, which has no value, source or "
+            f"distribution to name it by; build it inside the function, or name this step yourself with version="
         )
 
 
@@ -483,26 +540,60 @@ def _members(kind: type) -> list[tuple[str, Any]]:
     return members
 
 
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
+def _lasting(value: Any, state: dict[Any, Any]) -> dict[Any, Any]:
+    """Drop from an object's state what counts for nothing: cached properties, fields left out of comparisons."""
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    left_out = {item.name for item in fields if not item.compare}
+    cached = functools.cached_property
+    return {
+        key: item
+        for key, item in state.items()
+        if key not in left_out and not isinstance(getattr(type(value), str(key), None), cached)
+    }
+
+
+def _home_of(value: Any, name: str) -> str | None:
+    """Find the module that an object without one can be looked up in."""
+    for module, loaded in sorted(sys.modules.items()):
+        if isinstance(loaded, types.ModuleType) and vars(loaded).get(name) is value:
+            return module
+    return None
+
+
+def _imported(package: types.ModuleType, name: str) -> bool:
+    """Import a submodule that nobody has asked for yet, if there is one."""
+    if not hasattr(package, "__path__"):
+        return False
+    try:
+        importlib.import_module(f"{package.__name__}.{name}")
+    except ModuleNotFoundError:
+        return False
+    return hasattr(package, name)
+
+
+def _code_in(folder: str) -> list[Path]:
+    root = Path(folder)
+    found = (path for path in root.rglob("*.py"))
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
 def _used(code: types.CodeType) -> tuple[list[tuple[str, ...]], list[tuple[str, tuple[str, ...], int]]]:
     """List the chains ``a.b.c`` that start at a global, and the imports, in the code and all code nested in it."""
     chains: set[tuple[str, ...]] = set()
     imports: set[tuple[str, tuple[str, ...], int]] = set()
-    for part in _nested(code):
+    for part in source.nested(code):
         chain: list[str] = []
         constants: list[Any] = []
         for step in dis.get_instructions(part):
+            if step.opname == "EXTENDED_ARG":
+                continue
             if step.opname in {"LOAD_ATTR", "LOAD_METHOD"} and chain:
                 chain.append(str(step.argval))
                 continue
             if chain:
                 chains.add(tuple(chain))
                 chain = []
-            if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+            if step.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}:
                 chain = [str(step.argval)]
             elif step.opname in {"LOAD_CONST", "LOAD_SMALL_INT"}:
                 constants = [*constants[-1:], step.argval]
@@ -512,10 +603,3 @@ def _used(code: types.CodeType) -> tuple[list[tuple[str, ...]], list[tuple[str, 
         if chain:
             chains.add(tuple(chain))
     return sorted(chains), sorted(imports)
-
-
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested(constant)

@@ -7,12 +7,12 @@ and the sweep holds that same write lock; what a run reuses is pinned before it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from lineshaft.core.catalog import events, executions, history, inputs, leases, now, outputs, runs, uses
 from lineshaft.core.lease import is_dead
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lineshaft.core.home import Home
@@ -111,7 +111,8 @@ def _ancestors(connection: sa.Connection, digests: set[str]) -> set[int]:
 
 def _clear_work(home: Home, connection: sa.Connection) -> None:
     """Remove checkpoints of steps that nobody is computing."""
-    live = set(connection.execute(sa.select(leases.c.key).where(leases.c.expires > now())).scalars())
+    held = connection.execute(sa.select(leases.c.key).where(leases.c.expires > now())).scalars()
+    live = {key.partition(":")[0] for key in held}  # an impure step's lease also names its run
     for folder in (home.folder / "work").glob("*"):
         if folder.name not in live:
             home.clear_work(folder.name)

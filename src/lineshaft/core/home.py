@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lineshaft.core.artifact import Artifact
     from lineshaft.core.catalog import Catalog
 
-_KEPT_BYTES = 512 << 20  # decoded inputs kept for the next step; twelve candidates read the same embeddings
+_KEPT_BYTES = 512 << 20  # inputs kept for the next step; twelve candidates read the same embeddings
 
 
 class Home:
@@ -41,7 +41,7 @@ class Home:
                 f"cannot make {self.folder.name}: {error.strerror}; choose another with LINESHAFT_HOME"
             ) from error
         self.store = LocalStore(self.folder)
-        self._decoded: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[int, Any]] = OrderedDict()
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -64,14 +64,22 @@ class Home:
         return artifact
 
     def get(self, artifact: Artifact) -> codec.Payload:
-        """Read, verify and decode an artifact; recently read ones are kept decoded."""
-        if artifact.digest in self._decoded:
-            self._decoded.move_to_end(artifact.digest)
-            return self._decoded[artifact.digest][1]
-        payload = codec.decode(artifact.kind, self.store.get(artifact))
-        self._decoded[artifact.digest] = (artifact.size, payload)
-        while sum(size for size, _ in self._decoded.values()) > _KEPT_BYTES and len(self._decoded) > 1:
-            self._decoded.popitem(last=False)
+        """Read, verify and decode an artifact; recently read ones are kept.
+
+        What can be changed in place (tensors, JSON values) is kept as bytes: a step that writes to its input must not
+        change what the next step reads.
+        """
+        name = (artifact.kind, artifact.digest)
+        fixed = codec.immutable(artifact.kind)
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            kept = self._kept[name][1]
+            return kept if fixed else codec.decode(artifact.kind, kept)
+        content = self.store.get(artifact)
+        payload = codec.decode(artifact.kind, content)
+        self._kept[name] = (len(content), payload if fixed else content)
+        while sum(size for size, _ in self._kept.values()) > _KEPT_BYTES and len(self._kept) > 1:
+            self._kept.popitem(last=False)
         return payload
 
     def work(self, key: str) -> Path:

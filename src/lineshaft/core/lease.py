@@ -40,15 +40,24 @@ class Lease:
 
 def acquire(catalog: Catalog, key: str) -> Lease | None:
     """Take the lease of a step, None while another live process holds it."""
-    with catalog.write() as connection:
-        row = connection.execute(sa.select(leases).where(leases.c.key == key)).first()
-        if row is not None and row.expires > now() and not _dead(row.holder):
+    with catalog.read() as connection:  # who waits asks often: without the write lock
+        if _held(connection, key) is not None:
             return None
+    with catalog.write() as connection:
+        if _held(connection, key) is not None:
+            return None
+        row = connection.execute(sa.select(leases).where(leases.c.key == key)).first()
         lease = Lease(key, f"{_process()} {uuid.uuid4().hex}", 1 if row is None else row.fence + 1)
         connection.execute(sa.delete(leases).where(leases.c.key == key))
         values = {"key": key, "holder": lease.holder, "fence": lease.fence, "expires": now() + term()}
         connection.execute(sa.insert(leases).values(**values))
         return lease
+
+
+def _held(connection: sa.Connection, key: str) -> str | None:
+    """Return the holder of a lease, None if it is free, ran out or its holder is dead."""
+    row = connection.execute(sa.select(leases).where(leases.c.key == key)).first()
+    return row.holder if row is not None and row.expires > now() and not _dead(row.holder) else None
 
 
 def confirm(connection: sa.Connection, lease: Lease) -> None:
@@ -125,7 +134,7 @@ def _started(number: int) -> str | None:
 def _dead(holder: str) -> bool:
     """Say whether the holder surely is gone: a process of this very machine and boot that no longer runs."""
     machine, number, started, _ = holder.split(" ")
-    return machine == _machine() and _started(int(number)) != started
+    return machine == _machine() and str(_started(int(number))) != started
 
 
 def holder_now() -> str:

@@ -44,9 +44,7 @@ class Entry:
 def check(name: str) -> str:
     """Return the name, or refuse it: names travel in URLs and are never joined to a path."""
     if not NAME.match(name):
-        raise UsageError(
-            f"{name!r} is not a name: use 1 to 64 of a-z 0-9 . _ @ -, starting with a letter or digit (say reviews@live)"
-        )
+        raise UsageError(f"{name!r} is not a name: use 1 to 64 of a-z 0-9 . _ @ - and start with a letter or digit")
     return name
 
 
@@ -76,12 +74,13 @@ def go_back(catalog: Catalog, name: str) -> Entry:
         current = connection.execute(sa.select(names).where(names.c.name == check(name))).first()
         if current is None:
             raise UsageError(f"nothing is published as {name!r}")
-        entry = _published(connection, name, current.digest)
-        if entry is None or entry.previous is None:
+        stack = _stack(connection, name)
+        if len(stack) < 2:
             raise Refused(f"{name} points at its first artifact, {current.digest[:12]}; there is nothing before it")
+        kind, digest = stack[-2]
         note = {"rollback": True, "from": current.digest}
-        _point(connection, name, current.kind, entry.previous, current.digest, None, note)
-        return Entry(entry.previous, current.digest, now(), None, note)
+        _point(connection, name, kind, digest, current.digest, None, note)
+        return Entry(digest, current.digest, now(), None, note)
 
 
 def entries(catalog: Catalog, name: str) -> list[Entry]:
@@ -102,6 +101,17 @@ def all_names(catalog: Catalog) -> dict[str, str]:
     with catalog.read() as connection:
         rows = connection.execute(sa.select(names.c.name, names.c.digest).order_by(names.c.name))
         return {row.name: row.digest for row in rows}
+
+
+def _stack(connection: sa.Connection, name: str) -> list[tuple[str, str]]:
+    """Replay a name's history: publishing puts an artifact (kind, digest) on top, going back takes one away."""
+    stack: list[tuple[str, str]] = []
+    for row in connection.execute(sa.select(history).where(history.c.name == name).order_by(history.c.id)):
+        if json.loads(row.note).get("rollback"):
+            stack.pop()
+        else:
+            stack.append((row.kind, row.digest))
+    return stack
 
 
 def _published(connection: sa.Connection, name: str, digest: str) -> Entry | None:

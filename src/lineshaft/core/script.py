@@ -14,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lineshaft.core.fingerprint import owner
+from lineshaft.core import source
+from lineshaft.core.owner import owner, owner_of_file
 from lineshaft.errors import Refused, UsageError
 
 PREFIX = "lineshaft_script_"
@@ -51,13 +52,23 @@ def load(path: str | Path) -> ModuleType:
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
     module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
     sys.modules[name] = module
+    source.remember(str(file))
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    for other in set(sys.modules) - before:
+        if _is_users(helper := getattr(sys.modules[other], "__file__", None)):
+            source.remember(str(helper))
     return module
+
+
+def _is_users(file: str | None) -> bool:
+    """Whether a file is the user's own code; a quick look first, for a script may load thousands of modules."""
+    return file is not None and file.endswith(".py") and "site-packages" not in file and owner_of_file(file) is None
 
 
 def reference(value: Any) -> dict[str, str]:

@@ -32,14 +32,16 @@ from lineshaft.core.catalog import as_json, executions, inputs, now, outputs, us
 from lineshaft.core.durable import crash_point
 from lineshaft.core.engine import Engine, InProcess
 from lineshaft.core.events import emit
-from lineshaft.core.fingerprint import Ingredient, fingerprint
+from lineshaft.core.fingerprint import Ingredient, brief, fingerprint
 from lineshaft.core.home import Home
+from lineshaft.core.owner import owner_of_file
 from lineshaft.errors import LeaseLost, LineshaftError, StepFailed, UsageError
 
 if TYPE_CHECKING:
     from lineshaft.core.lease import Lease
 
 KEY_FORMAT = 1
+SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.5  # seconds between two looks at a step that is being computed elsewhere
 UNSTORED = {"File", "View"}  # kinds of inputs that have a digest but no object: raw files, columns of a table
 Compute = Callable[..., Mapping[str, codec.Payload]]
 
@@ -144,8 +146,7 @@ def make(
         ingredients = [Ingredient("=code", code.digest), *code.ingredients]
     for parameter, value in sorted(given.items()):
         print_ = fingerprint(value, parameter)
-        text = repr(value)
-        ingredients += [Ingredient(f"={parameter}", print_.digest, "", text[:200]), *print_.ingredients]
+        ingredients += [Ingredient(f"={parameter}", print_.digest, "", brief(value)), *print_.ingredients]
     return Step(
         name,
         functools.partial(compute, **given),
@@ -204,37 +205,57 @@ class Session:
         """Run or reuse steps that do not depend on each other; the missing ones go to the engine together."""
         first = self.executed + self.reused
         results: dict[int, Done] = {}
+        pause = SHORTEST_WAIT
         while len(results) < len(steps):
             open_, held = self._sort(steps, results, first)
             if held:
                 self._compute(steps, held, results, first)
+                pause = SHORTEST_WAIT
             elif open_:
-                time.sleep(0.05)  # all that is missing is being computed elsewhere
+                time.sleep(pause)  # all that is missing is being computed elsewhere
+                pause = min(2 * pause, LONGEST_WAIT)
         for index in range(len(steps)):
             self.executed += not results[index].reused
             self.reused += results[index].reused
         return [results[index].outputs for index in range(len(steps))]
 
+    def known(self, step: Step) -> bool:
+        """Say whether a step would be reused."""
+        with self.home.catalog.read() as connection:
+            number = find(connection, step.key)
+            found = {} if number is None else outputs_of(connection, number)
+        return bool(found) and all(self.home.store.has(artifact) for artifact in found.values())
+
     def _sort(self, steps: Sequence[Step], results: dict[int, Done], first: int) -> tuple[list[int], dict[int, Lease]]:
         """Reuse what is known; take the leases of what is free."""
-        missing, held = [], {}
-        for index, step in enumerate(steps):
-            if index in results:
-                continue
-            if not step.impure and (found := self._reuse(step, first + index)) is not None:
-                results[index] = found
-                emit("step.reused", step=step.name, key=step.key)
-                continue
-            missing.append(index)
-            if (taken := lease.acquire(self.home.catalog, self._lease_key(step))) is None:
-                continue
-            # Another process may have committed between our look and our lease.
-            if not step.impure and (found := self._reuse(step, first + index)) is not None:
+        missing: list[int] = []
+        held: dict[int, Lease] = {}
+        try:
+            for index, step in enumerate(steps):
+                if index not in results:
+                    self._sort_one(step, index, results, first, missing, held)
+        except BaseException:
+            for taken in held.values():
                 self._release(taken)
-                results[index] = found
-                continue
-            held[index] = taken
+            raise
         return missing, held
+
+    def _sort_one(
+        self, step: Step, index: int, results: dict[int, Done], first: int, missing: list[int], held: dict[int, Lease]
+    ) -> None:
+        if not step.impure and (found := self._reuse(step, first + index)) is not None:
+            results[index] = found
+            emit("step.reused", step=step.name, key=step.key)
+            return
+        missing.append(index)
+        if (taken := lease.acquire(self.home.catalog, self._lease_key(step))) is None:
+            return
+        held[index] = taken
+        # Another process may have committed between our look and our lease.
+        if not step.impure and (found := self._reuse(step, first + index)) is not None:
+            self._release(held.pop(index))
+            results[index] = found
+            emit("step.reused", step=step.name, key=step.key)
 
     def _compute(self, steps: Sequence[Step], held: dict[int, Lease], results: dict[int, Done], first: int) -> None:
         order = sorted(held)
@@ -260,6 +281,7 @@ class Session:
             self._commit(step, held, made, seconds, position)
         except LeaseLost as lost:
             emit("lease.lost", step=step.name, reason=str(lost))  # look again: the other's result, or a new lease
+            self._release(held)  # where objects were swept it is still ours
             return
         self.home.clear_work(step.key)
         emit("step.executed", step=step.name, key=step.key, seconds=seconds)
@@ -364,7 +386,9 @@ def pending(kind: str, maker: str) -> Artifact:
 def _work(job: tuple[Path, Step, Path], home: Home | None = None) -> tuple[list[tuple[str, Artifact]], float]:
     """Compute one step wherever the engine put us: read inputs, call, keep the objects."""
     folder, step, work = job
-    home = home or Home(folder)
+    if home is None:
+        home = Home(folder)
+        _same_meaning(step)
     emit("step.started", step=step.name, key=step.key)
     crash_point("step.before_compute")
     started = time.perf_counter()
@@ -376,12 +400,30 @@ def _work(job: tuple[Path, Step, Path], home: Home | None = None) -> tuple[list[
     return kept, time.perf_counter() - started
 
 
+def _same_meaning(step: Step) -> None:
+    """Refuse to compute where the code means something else than where the key was made.
+
+    A worker process loads the script anew: the file may have been edited since, and what the script's ``main`` put into
+    global variables is not there.
+    """
+    compute = step.compute
+    assert isinstance(compute, functools.partial)  # noqa: S101 - `make` made it
+    there = {item.name: item for item in step.ingredients}
+    parts = [("=code", fingerprint(compute.func, step.name))] if "=code" in there else []
+    parts += [(f"={name}", fingerprint(value, name)) for name, value in sorted(compute.keywords.items())]
+    for name, here in parts:
+        if here.digest != there[name].digest:
+            other = [item.name for item in here.ingredients if there.get(item.name, item).digest != item.digest]
+            raise UsageError(
+                f"step {step.name} means something else in a worker process ({', '.join(other) or name[1:]}): the "
+                f"script was edited meanwhile, or changes globals after loading; set these at top level"
+            )
+
+
 def _call(step: Step, home: Home, work: Path) -> Mapping[str, codec.Payload]:
     """Call the step's function. It is the border to the user's code, so everything it raises is caught and named."""
     arguments: dict[str, Any] = {
-        name: _load(home, given)
-        for name, given in {**step.inputs, **step.aside}.items()
-        if not (isinstance(given, Artifact) and given.kind in UNSTORED)
+        name: _load(home, given) for name, given in {**step.inputs, **step.aside}.items() if not _unstored(given)
     }
     if step.resumable:
         work.mkdir(parents=True, exist_ok=True)
@@ -390,9 +432,8 @@ def _call(step: Step, home: Home, work: Path) -> Mapping[str, codec.Payload]:
         return step.compute(**arguments)
     except LineshaftError:
         raise
-    except (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError,
-            OSError, RuntimeError, SyntaxError, TypeError, ValueError, Warning) as error:  # fmt: skip
-        place = traceback.extract_tb(error.__traceback__)[-1]
+    except Exception as error:
+        place = _place(error)
         raise StepFailed(
             f"step {step.name} failed in {Path(place.filename).name}:{place.lineno}: {type(error).__name__}: {error}"
         ) from error
@@ -401,9 +442,23 @@ def _call(step: Step, home: Home, work: Path) -> Mapping[str, codec.Payload]:
 def _load(home: Home, given: Any) -> Any:
     if isinstance(given, Artifact):
         return home.get(given)
-    if isinstance(given, list) and given and isinstance(given[0], Artifact):
+    if isinstance(given, (list, tuple)) and given and isinstance(given[0], Artifact):
         return [home.get(item) for item in given]
     return given
+
+
+def _unstored(given: Any) -> bool:
+    """Whether an input counts for the key alone."""
+    first = given[0] if isinstance(given, (list, tuple)) and given else given
+    return isinstance(first, Artifact) and first.kind in UNSTORED
+
+
+def _place(error: BaseException) -> traceback.FrameSummary:
+    """Find where the user's code failed: the innermost line of theirs, else of anyone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__).parents[1])
+    theirs = [f for f in frames if owner_of_file(f.filename) is None and not f.filename.startswith((ours, "<"))]
+    return (theirs or frames)[-1]
 
 
 class _beating:  # noqa: N801 - used as a function

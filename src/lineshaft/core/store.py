@@ -65,7 +65,7 @@ class LocalStore:
         except OSError as error:
             raise StorageError(f"object {artifact} cannot be read: {error.strerror}") from error
         if (found := digest_of(content)) != artifact.digest:
-            self._set_aside(artifact.digest)
+            self._set_aside(artifact)
             raise IntegrityError(
                 f"object {artifact.kind} {artifact.digest} is damaged: its bytes now have digest {found[:12]}... "
                 f"It was set aside in damaged/; run again to make it anew"
@@ -89,7 +89,7 @@ class LocalStore:
         """Yield digest and size of everything kept."""
         for path in sorted(self.folder.glob("objects/??/*")):
             name = path.parent.name + path.name
-            if DIGEST.match(name):
+            if DIGEST.match(name) and path.is_file():
                 yield name, path.stat().st_size
 
     def delete(self, digest: str) -> None:
@@ -112,13 +112,18 @@ class LocalStore:
         if digest_of(path.read_bytes()) == artifact.digest:
             os.utime(path, ns=(SEAL, SEAL))
             return True
-        self._set_aside(artifact.digest)
+        self._set_aside(artifact)
         return False
 
-    def _set_aside(self, digest: str) -> None:
-        disk_operation()
-        (self.folder / "damaged").mkdir(exist_ok=True)
-        self._path(digest).replace(self.folder / "damaged" / digest)
+    def _set_aside(self, artifact: Artifact) -> None:
+        try:
+            disk_operation()
+            (self.folder / "damaged").mkdir(exist_ok=True)
+            self._path(artifact.digest).replace(self.folder / "damaged" / artifact.digest)
+        except FileNotFoundError:
+            return  # another process has just done it
+        except OSError as error:
+            raise StorageError(f"damaged object {artifact} cannot be set aside: {error.strerror}") from error
 
 
 def _writer_lives(path: Path) -> bool:

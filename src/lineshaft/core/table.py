@@ -4,7 +4,7 @@
 
     file ──read_table──► Table  row_id │ text │ movie      chunk 0   (row group 0 of the source)
                                 ───────┼──────┼──────      chunk 1
-    split(by=...) keeps the chunks: chunk i of ``train`` holds the training rows of source chunk i.
+    split(by=...) keeps the borders: a chunk of ``train`` holds the training rows of one source chunk.
 
 Votes, splits, expert labels, quarantine, skew and predictions all hang on ``row_id``: the key column, else the
 source's digest and the row's number.
@@ -16,12 +16,14 @@ import bz2
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lineshaft.core.codec import chunks_of, plain
 from lineshaft.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ROW_ID = "row_id"
 CHUNK_ROWS = 4096  # for sources that have no row groups of their own: CSV, JSON lines, lists
+BLOCK_BYTES = 32 << 20  # what the text readers parse at once: the longest row they take
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Table:
         """Return the chunks, each a Table of one record batch."""
         import pyarrow as pa
 
-        return [Table(pa.Table.from_batches([batch])) for batch in self.arrow.to_batches()]
+        return [Table(pa.Table.from_batches([batch])) for batch in chunks_of(self.arrow)]
 
     def select(self, names: Sequence[str]) -> Table:
         """Keep ``row_id`` and the named columns, in that order."""
@@ -77,16 +80,17 @@ class Table:
         return Table(self.arrow.select([ROW_ID, *(name for name in names if name != ROW_ID)]))
 
     def filter(self, keep: Any) -> Table:
-        """Keep the rows where ``keep`` (booleans, one per row) is true; chunk borders stay where they are."""
+        """Keep the rows where ``keep`` (booleans, one per row) is true; chunk borders stay, a chunk left without rows goes."""
         import numpy as np
         import pyarrow as pa
 
         mask, batches, start = np.asarray(keep, dtype=bool), [], 0
         if len(mask) != len(self):
             raise DataError(f"{len(mask)} booleans for {len(self)} rows")
-        for batch in self.arrow.to_batches():
+        for batch in chunks_of(self.arrow):
             batches.append(batch.filter(pa.array(mask[start : start + batch.num_rows])))
             start += batch.num_rows
+        batches = [batch for batch in batches if batch.num_rows]
         return Table(pa.Table.from_batches(batches, schema=self.arrow.schema))
 
     def payload(self) -> pa.Table:
@@ -125,14 +129,19 @@ def read_table(source: Any, key: str | Sequence[str] | None = None) -> Table:
         The source is not readable, a key column is missing, holds nulls or repeats a value.
 
     """
+    import pyarrow as pa
+
     if isinstance(source, Table) and key is None:
         return source
-    if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
-        return _concatenate([read_table(path, key) for path in source])
-    arrow, origin = _read_arrow(source)
-    if key is not None and ROW_ID in arrow.column_names and isinstance(source, Table):
-        arrow = arrow.drop_columns([ROW_ID])
-    return Table(_identify(arrow, _names(key), origin))
+    try:
+        if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
+            return _concatenate([read_table(path, key) for path in source])
+        arrow, origin = _read_arrow(source)
+        if key is not None and ROW_ID in arrow.column_names and isinstance(source, Table):
+            arrow = arrow.drop_columns([ROW_ID])
+        return Table(_identify(plain(arrow), _names(key), origin))
+    except pa.ArrowException as error:
+        raise DataError(f"the rows do not fit together: {error}") from error
 
 
 def file_digest(path: str | Path) -> str:
@@ -156,7 +165,8 @@ def _read_arrow(source: Any) -> tuple[pa.Table, Callable[[], str]]:
     if isinstance(source, (list, tuple)):
         if not all(isinstance(row, Mapping) for row in source):
             raise DataError("a list of rows must hold dicts, one per row")
-        arrow = _cut(pa.Table.from_pylist([dict(row) for row in source]))
+        names = list(dict.fromkeys(name for row in source for name in row))  # a key may first come in a later row
+        arrow = _cut(pa.table({name: [row.get(name) for row in source] for name in names}))
     elif hasattr(source, "__arrow_c_stream__"):
         arrow = pa.table(source)
     else:
@@ -180,7 +190,7 @@ def _read_file(path: Path) -> pa.Table:
             return _cut(_read_csv(path, "\t" if form == ".tsv" else ","))
         if form in {".jsonl", ".ndjson", ".json"}:
             return _cut(_read_json_lines(path))
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} is not a readable {form[1:]} file: {error}") from error
     raise DataError(f"{path.name}: cannot tell its format; use .parquet, .csv, .tsv, .jsonl or .arrow")
 
@@ -207,19 +217,25 @@ def _read_ipc(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path, delimiter: str) -> pa.Table:
+    import pyarrow as pa
     from pyarrow import csv
 
     options = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     convert = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    read = csv.ReadOptions(block_size=BLOCK_BYTES)
     with _open(path) as stream:
-        return csv.read_csv(stream, parse_options=options, convert_options=convert)
+        arrow = csv.read_csv(stream, read, parse_options=options, convert_options=convert)
+    for field in arrow.schema:
+        if pa.types.is_binary(field.type):  # what the reader makes of bytes that are no text
+            raise DataError(f"{path.name}: column {field.name!r} is not UTF-8 text; convert the file first")
+    return arrow
 
 
 def _read_json_lines(path: Path) -> pa.Table:
     import pyarrow.json as arrow_json
 
     with _open(path) as stream:
-        return arrow_json.read_json(stream)
+        return arrow_json.read_json(stream, arrow_json.ReadOptions(block_size=BLOCK_BYTES))
 
 
 def _open(path: Path) -> Any:
@@ -247,6 +263,9 @@ def _content_digest(arrow: pa.Table) -> str:
 def _identify(arrow: pa.Table, key: list[str], origin: Callable[[], str]) -> pa.Table:
     import pyarrow as pa
 
+    if len(set(arrow.column_names)) < len(arrow.column_names):
+        twice = [name for name in arrow.column_names if arrow.column_names.count(name) > 1]
+        raise DataError(f"two columns are called {twice[0]!r}; rename one of them")
     if ROW_ID in arrow.column_names:
         if not key or key == [ROW_ID]:
             key, ids = [ROW_ID], arrow.column(ROW_ID).cast(pa.string())
@@ -294,7 +313,7 @@ def _with_ids(arrow: pa.Table, ids: Any, key: list[str]) -> pa.Table:
 def _concatenate(tables: list[Table]) -> Table:
     import pyarrow as pa
 
-    arrow = pa.concat_tables([table.arrow for table in tables])
+    arrow = pa.concat_tables([table.arrow for table in tables], promote_options="permissive")
     ids = arrow.column(ROW_ID)
     return Table(_with_ids(arrow.drop_columns([ROW_ID]), ids, [ROW_ID]))
 
@@ -302,8 +321,8 @@ def _concatenate(tables: list[Table]) -> Table:
 def split(table: Table, shares: Mapping[str, float], by: str | None = None, seed: int = 0) -> dict[str, Table]:
     """Deal rows to named parts by a hash of their identity, or of a group column so that groups stay together.
 
-    The part of a row depends on its own identity (or group), the shares and the seed alone: adding rows never moves
-    the others.
+    The part of a row depends on its own identity (or group), the shares, their names and the seed alone: adding rows
+    never moves the others.
 
     Parameters
     ----------
@@ -320,19 +339,22 @@ def split(table: Table, shares: Mapping[str, float], by: str | None = None, seed
     import numpy as np
 
     total = sum(shares.values())
-    if not shares or abs(total - 1) > 1e-9 or any(share <= 0 for share in shares.values()):
+    if not shares or not abs(total - 1) <= 1e-9 or any(share <= 0 for share in shares.values()):
         raise DataError(f"shares must be positive and sum to 1, these sum to {total:g}: {dict(shares)}")
     groups = table.row_ids if by is None else table.column(by).to_pylist()
-    place: dict[Any, float] = {group: _place(group, seed) for group in set(groups)}
+    if by is not None and any(isinstance(group, (list, dict)) for group in groups):
+        raise DataError(f"column {by!r} holds {table.column(by).type}; group by a column of single values")
+    salt = [seed, *shares]  # splitting a part again by other names must not deal by the same numbers
+    place: dict[Any, float] = {group: _place(group, salt) for group in set(groups)}
     position = np.array([place[group] for group in groups])
     borders = np.cumsum(list(shares.values()))
     part = np.minimum(np.searchsorted(borders, position, side="right"), len(shares) - 1)
     return {name: table.filter(part == index) for index, name in enumerate(shares)}
 
 
-def _place(group: object, seed: int) -> float:
+def _place(group: object, salt: list[Any]) -> float:
     """Hash a group to [0, 1)."""
-    content = json.dumps([seed, type(group).__name__, str(group)], ensure_ascii=False).encode()
+    content = json.dumps([salt, type(group).__name__, str(group)], ensure_ascii=False).encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2.0**64
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from lineshaft.core.catalog import Catalog, executions, inputs, runs, uses
 from lineshaft.core.fingerprint import Ingredient
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lineshaft.core.step import Step

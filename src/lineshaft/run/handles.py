@@ -13,6 +13,7 @@ from lineshaft.errors import LineshaftError, UsageError
 
 if TYPE_CHECKING:
     from lineshaft.core.home import Home
+    from lineshaft.core.task import Task
 
 Content = TypeVar("Content")
 
@@ -45,7 +46,8 @@ class Handle(Generic[Content]):
     def load(self) -> Content:
         """Read, verify and decode the content."""
         if is_pending(self.artifact):
-            raise DryRunEnd(f"the script looks into what step {self.artifact.digest.partition(':')[2]} would make; a dry run ends here")
+            maker = self.artifact.digest.partition(":")[2]
+            raise DryRunEnd(f"the script looks into what step {maker} would make; a dry run ends here")
         return self.open(self.home.get(self.artifact))
 
     @property
@@ -69,15 +71,18 @@ class Rows(Handle[Table]):
     Attributes
     ----------
     key, group
-        The columns that name a row and those that keep rows together.
+        The columns that name a row, and the one that keeps rows together.
+    schema
+        The schema that these rows have passed.
 
     """
 
     key: tuple[str, ...] = ()
     group: str | None = None
+    schema: Artifact | None = None
 
     def __len__(self) -> int:
-        return int(self.artifact.meta["rows"]) if not is_pending(self.artifact) else len(self.load())
+        return len(self.load()) if is_pending(self.artifact) else int(self.artifact.meta["rows"])
 
     def view(self, columns: list[str] | None) -> Artifact:
         """Name some columns of all rows by their content: a step that reads only these depends on nothing else.
@@ -102,6 +107,20 @@ class Rows(Handle[Table]):
                 parts.append(f"{name}={chunk['columns'][name]}")
             parts.append(str(chunk["rows"]))
         return digest_of("\n".join(parts).encode())
+
+
+@dataclass(frozen=True, repr=False)
+class ForTask(Handle[Content]):
+    """The handle of something made for a task: labels, a model.
+
+    Attributes
+    ----------
+    task
+        The task.
+
+    """
+
+    task: Task
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from lineshaft.core import script
-from lineshaft.core.catalog import as_json, events, now, runs, scripts
+from lineshaft.core.catalog import as_json, events, now, runs, scripts, uses
 from lineshaft.core.events import Event, emit, listening
-from lineshaft.core.home import Home
-from lineshaft.core.lease import holder_now
+from lineshaft.core.lease import holder_now, is_dead
+
+if TYPE_CHECKING:
+    from lineshaft.core.home import Home
 
 _QUIET = {"progress.advance"}  # too many to keep
 
@@ -66,3 +69,24 @@ def _end(home: Home, run: str, status: str, heard: list[Event]) -> None:
     with home.catalog.write() as connection:
         connection.execute(sa.update(runs).where(runs.c.id == run).values(status=status, ended=now()))
         connection.execute(sa.insert(events), kept)
+
+
+def latest(home: Home, limit: int) -> list[dict[str, Any]]:
+    """Return the latest runs as JSON facts, newest first."""
+    with home.catalog.read() as connection:
+        found = connection.execute(sa.select(runs).order_by(runs.c.started.desc()).limit(limit)).all()
+        counts: dict[tuple[str, bool], int] = {}
+        for run, reused in connection.execute(sa.select(uses.c.run, uses.c.reused)):
+            counts[run, bool(reused)] = counts.get((run, bool(reused)), 0) + 1
+    return [
+        {
+            "run": row.id,
+            "script": row.script,
+            "started": row.started,
+            "ended": row.ended,
+            "status": "killed" if row.status == "running" and is_dead(row.holder) else row.status,
+            "executed": counts.get((row.id, False), 0),
+            "reused": counts.get((row.id, True), 0),
+        }
+        for row in found
+    ]

@@ -208,9 +208,9 @@ class App:
     def _endpoint(self, route: Route) -> _Endpoint:
         """Look a model up by its name, or by name and version; a name is a key here and nothing else."""
         if is_name(route.model) and (route.version is None or is_name(route.version)):
-            name, _, tag = route.model.partition("@")
+            name, at, tag = route.model.partition("@")
             version = route.version or tag or LIVE
-            found = self._endpoints.get((name, version)) if tag in {"", version} else None
+            found = self._endpoints.get((name, version)) if not at or tag == version else None
             if found is not None:
                 return found
         raise refused("unknown", "no model of that name and version is served here", "GET /v2 lists the models")

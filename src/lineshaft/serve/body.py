@@ -31,7 +31,7 @@ class Body:
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive, limits: Limits) -> None:
         names = {name: value for name, value in headers if name in {b"content-length", b"transfer-encoding", b"expect"}}
-        self._awaits_leave = b"expect" in names  # the client sends nothing before it is told to go on
+        self._stalled = b"expect" in names  # nothing comes before such a client is told to go on
         self._claimed = int(names.get(b"content-length", b"0"))  # the parser below has let digits only through
         self.ended = b"transfer-encoding" not in names and not self._claimed
         self._receive = receive
@@ -53,12 +53,13 @@ class Body:
             async with asyncio.timeout(self._limits.body_seconds):
                 return await self._gather()
         except TimeoutError as error:
+            self._stalled = True
             allowed = self._limits.body_seconds
             raise refused("timeout", f"the body did not arrive within {allowed:g} s", "send faster, or less") from error
 
     async def discard(self) -> None:
         """Read on for a while and keep nothing, so that a client that is still sending gets to see its answer."""
-        if self._awaits_leave:
+        if self._stalled:
             return
         try:
             async with asyncio.timeout(self._limits.linger_seconds):
@@ -87,7 +88,7 @@ class Body:
         if message["type"] == "http.disconnect":
             self.ended = True
             raise refused("gone", "the client left before its body was complete")
-        self._awaits_leave = False
+        self._stalled = False
         self.ended = not message.get("more_body", False)
         content: bytes = message.get("body", b"")
         return content

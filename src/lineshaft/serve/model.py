@@ -96,8 +96,8 @@ class Served:
 
 def split_name(name: str) -> tuple[str, str]:
     """Return (model, version) of ``model@version``; without a version: the live one."""
-    model, _, version = name.partition("@")
-    if not NAME.match(name) or not model or "@" in version:
+    model, at, version = name.partition("@")
+    if not NAME.match(name) or "@" in version or (at and not version):
         raise UsageError(f"{name!r} does not name a model: use a-z 0-9 . _ - and at most one @, 64 characters in all")
     return model, version or LIVE
 
@@ -124,3 +124,11 @@ def predict(model: Servable, batch: pa.RecordBatch) -> np.ndarray:
 def blocking(anomalies: Sequence[Anomaly], reads: Sequence[str]) -> list[Anomaly]:
     """Keep the faults that forbid an answer: no mere warnings, and none about columns that the model does not read."""
     return [a for a in anomalies if a.severity == "error" and (a.column is None or a.column in reads)]
+
+
+def advice(anomaly: Anomaly) -> str:
+    """Say what to do about a fault: the checker's own words, or the edit of the schema that would allow the value."""
+    if isinstance(anomaly.fix, Mapping):
+        edit = ", ".join(f"{key} = {value}" for key, value in anomaly.fix.items())
+        return f"send another value, or let the schema say {edit}" if edit else "send another value"
+    return str(anomaly.fix or "send another value")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lineshaft.core.admit import Limits, refused
-from lineshaft.serve.model import Served, blocking
+from lineshaft.serve.model import Served, advice, blocking
 from lineshaft.serve.tensors import datatype_of
 from lineshaft.serve.values import reader
 
@@ -98,7 +98,7 @@ class RowReader:
             return unfit
         found = [a for a in blocking(self._check(values), self._reads) if a.column is None or a.column in values]
         named = {anomaly.column for anomaly in found}
-        told = [_reason(number, a.column, a.reason, a.seen, a.fix) for a in found]
+        told = [_reason(number, a.column, a.reason, values.get(a.column or "", a.seen), advice(a)) for a in found]
         return told + [reason for reason in unfit if reason["column"] not in named]
 
     def _column_faults(self, number: int | None, names: frozenset[str]) -> list[Reason]:
@@ -126,9 +126,9 @@ def schema_refusal(faults: Sequence[Reason], rows: int | None) -> AdmissionError
     )
 
 
-def _reason(row: int | None, column: str | None, reason: str, seen: Any, fix: Any) -> Reason:
+def _reason(row: int | None, column: str | None, reason: str, seen: Any, fix: str) -> Reason:
     shown = seen if seen is None or isinstance(seen, bool) else str(seen)[:_SEEN]
-    return {"row": row, "column": column, "reason": reason, "seen": shown, "fix": str(fix or "")}
+    return {"row": row, "column": column, "reason": reason, "seen": shown, "fix": fix}
 
 
 def _too_long(row: int, column: str, length: int, limit: int) -> AdmissionError:

@@ -46,6 +46,10 @@ class Source:
         The file's name without its folder, or what the rows in memory are called.
     digest
         The name of its bytes.
+    key
+        Columns that name a row; none: the ``row_id`` column, else the digest and the row's number.
+    text
+        Whether columns come as text that is to be parsed (CSV).
     blocks
         Yields the raw rows from the first to the last; given what may be skipped.
 
@@ -53,6 +57,8 @@ class Source:
 
     name: str
     digest: str
+    key: tuple[str, ...]
+    text: bool
     blocks: Callable[[Skip], Iterator[Block]]
 
 
@@ -82,7 +88,7 @@ def open_source(data: Any, reads: Sequence[str], key: Sequence[str]) -> Source:
         return _memory(read_table(path, list(key) or None), reads)
     else:
         raise DataError(f"{path.name}: cannot tell its format; use .parquet, .csv, .tsv, .jsonl or .arrow")
-    return Source(path.name, file_digest(path), blocks)
+    return Source(path.name, file_digest(path), tuple(key), form in {".csv", ".tsv"}, blocks)
 
 
 def in_parts(source: Source, size: int, done: Collection[int]) -> Iterator[tuple[int, int, pa.Table | None]]:
@@ -118,7 +124,7 @@ def _memory(table: Table, reads: Sequence[str]) -> Source:
         for batch in picked.to_batches():
             yield batch.num_rows, pa.Table.from_batches([batch])
 
-    return Source("rows in memory", encode("Table", picked)[0].digest, blocks)
+    return Source("rows in memory", encode("Table", picked)[0].digest, (), False, blocks)
 
 
 def _parquet(path: Path, reads: Sequence[str], key: Sequence[str]) -> Callable[[Skip], Iterator[Block]]:
@@ -189,8 +195,8 @@ def _json_lines(path: Path) -> Callable[[Skip], Iterator[Block]]:
 
 
 def _unpacked(path: Path) -> IO[bytes]:
-    opener: Callable[..., Any] = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), open)
-    stream: IO[bytes] = opener(path, "rb")
+    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+    stream: IO[bytes] = openers.get(path.suffix.lower(), open)(path, "rb")
     return stream
 
 
@@ -199,4 +205,3 @@ def _needed(path: Path, there: Sequence[str], reads: Sequence[str], key: Sequenc
     if missing := [name for name in [*reads, *names] if name not in there]:
         raise DataError(f"{path.name} has no column {missing[0]!r}, which is needed; it has {', '.join(there)}")
     return list(dict.fromkeys([*names, *reads]))
-

@@ -133,12 +133,12 @@ def _verified(manifest: Path) -> bytes | str:
     """Return the state's bytes, or what is wrong with them."""
     try:
         facts: dict[str, Any] = json.loads(manifest.read_bytes())
-        name, size, digest = facts["file"], facts["size"], facts["sha256"]
+        form, name, size, digest = facts["format"], facts["file"], facts["size"], facts["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         return f"the manifest is not readable: {error}"
     path = manifest.with_suffix(".safetensors")
-    if name != path.name:
-        return f"the manifest names {name!r}, not {path.name}"
+    if (form, name) != (FORMAT, path.name):
+        return f"the manifest has format {form!r} and names {name!r}; {FORMAT} and {path.name} are wanted"
     if not path.is_file():
         return f"{path.name} is missing"
     content = path.read_bytes()
@@ -161,9 +161,9 @@ def _remove(manifest: Path) -> None:
 
 def _prune(where: Checkpoints) -> None:
     """Remove older checkpoints, states without a manifest and the temporary files of killed runs."""
-    manifests = _manifests(where.folder)
-    kept = {path.stem for path in manifests[-where.keep :]}
     try:
+        manifests = _manifests(where.folder)
+        kept = {path.stem for path in manifests[-where.keep :]}
         for manifest in manifests[: -where.keep]:
             _remove(manifest)
         for path in where.folder.iterdir():

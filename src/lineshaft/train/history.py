@@ -13,8 +13,8 @@ from torch import nn
 
 from lineshaft.errors import TrainingError
 from lineshaft.train.batches import call
+from lineshaft.train.builder import arguments
 from lineshaft.train.randomness import untouched
-from lineshaft.train.recipe import arguments
 from lineshaft.train.targets import Targets
 
 if TYPE_CHECKING:

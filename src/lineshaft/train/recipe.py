@@ -3,11 +3,6 @@
 ::
 
     recipe.with_({"model.width": 64, "optimizer.lr": 1e-2, "epochs": 3})     another recipe, for a search
-
-The builder is a function that returns a plain torch module. If it declares a parameter ``inputs`` it is given the
-width of the features (or, where there are several tensors or more dimensions, ``{name: [...]}``, shapes without rows);
-if it declares ``classes``, the number of classes. A builder that declares neither uses lazy layers
-(``nn.LazyLinear``), which get their shapes from one batch of zeros before the optimizer is made.
 """
 
 from __future__ import annotations
@@ -18,22 +13,20 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from lineshaft.errors import TrainingError, UsageError
-from lineshaft.train.batches import call
+from lineshaft.errors import UsageError
+from lineshaft.train.builder import GIVEN, Shapes, build
 from lineshaft.train.features import Features
-from lineshaft.train.loop import Goal, Settings
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import OptimizerSpec, adamw
+from lineshaft.train.settings import Goal, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from torch import nn
+
     from lineshaft.train.snapshot import Optimizer, Schedule
 
-GIVEN = ("inputs", "classes")  # what the builder is told about the data, if it asks
 FIXED = ("builder", "inputs", "model")  # fields that an override names otherwise, or not at all
 
 
@@ -109,6 +102,9 @@ class Recipe:
             A name is not known; the known ones are listed.
 
         """
+        if "optimizer" in changes:
+            rest_of = {name: value for name, value in changes.items() if name != "optimizer"}
+            return dataclasses.replace(self, optimizer=changes["optimizer"]).with_(rest_of)
         fields: dict[str, Any] = {}
         model, options = dict(self.model), {}
         for name, value in changes.items():
@@ -121,9 +117,8 @@ class Recipe:
                 fields[name] = value
             else:
                 raise UsageError(f"the recipe has no {name!r}; it has {', '.join(self.known())}")
-        if options:
-            base = fields.get("optimizer", self.optimizer)
-            fields["optimizer"] = base.replace(**options)
+        if isinstance(self.optimizer, OptimizerSpec):
+            fields["optimizer"] = self.optimizer.replace(**options)
         return dataclasses.replace(self, **fields, model=model)
 
     def known(self) -> list[str]:
@@ -134,31 +129,9 @@ class Recipe:
             *(f"optimizer.{name}" for name in self._options()),
         ]
 
-    def build(self, shapes: Mapping[str, Mapping[str, Any]], classes: int) -> nn.Module:
-        """Call the builder and give lazy layers their shapes.
-
-        Parameters
-        ----------
-        shapes
-            Feature name to ``{"shape": [...] without rows, "dtype": "float32"}``, as `describe` makes them.
-        classes
-            The number of classes.
-
-        Raises
-        ------
-        TrainingError
-            The builder's parameters do not fit, or its outputs are not ``[rows, classes]``.
-
-        """
-        told = {"inputs": _width(shapes), "classes": classes}
-        given = {name: told[name] for name in GIVEN if name in inspect.signature(self.builder).parameters}
-        try:
-            inspect.signature(self.builder).bind(**{**given, **self.model})
-        except TypeError as error:
-            raise TrainingError(
-                f"builder {self.builder.__name__} cannot be called with {dict(self.model)}: {error}"
-            ) from error
-        return try_out(self.builder(**{**given, **self.model}), shapes, classes)
+    def build(self, shapes: Shapes, classes: int) -> nn.Module:
+        """Call the builder, as `lineshaft.train.builder.build` does."""
+        return build(self.builder, self.model, shapes, classes)
 
     def _fields(self) -> list[str]:
         return [item.name for item in dataclasses.fields(self) if item.name not in FIXED]
@@ -193,42 +166,3 @@ class Recipe:
         name = getattr(self.builder, "__name__", type(self.builder).__name__)
         model = ", ".join(f"{key}={value!r}" for key, value in self.model.items())
         return f"{name}({model}) by {self.optimizer}, batch={self.batch}, epochs={self.epochs}, seed={self.seed}"
-
-
-def describe(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[str, Any]]:
-    """Return the shapes (without rows) and types of features."""
-    return {
-        name: {"shape": list(value.shape[1:]), "dtype": str(value.dtype).removeprefix("torch.")}
-        for name, value in sorted(inputs.items())
-    }
-
-
-def arguments(inputs: Mapping[str, torch.Tensor]) -> Any:
-    """Return features as a model takes them: one tensor as it is (``m(x)``), several by name (``m(**x)``)."""
-    return next(iter(inputs.values())) if len(inputs) == 1 else dict(inputs)
-
-
-def try_out(model: nn.Module, shapes: Mapping[str, Mapping[str, Any]], classes: int) -> nn.Module:
-    """Run two rows of zeros through a model, in eval mode: lazy layers get their shapes, wrong outputs are refused."""
-    if not isinstance(model, nn.Module):
-        raise TrainingError(f"the builder returned a {type(model).__name__}, not a torch.nn.Module")
-    zeros = {name: torch.zeros(2, *form["shape"], dtype=getattr(torch, form["dtype"])) for name, form in shapes.items()}
-    modes = [(module, module.training) for module in model.modules()]
-    with torch.no_grad():
-        outputs = call(model.eval(), arguments(zeros))
-    for module, mode in modes:
-        module.training = mode
-    if not isinstance(outputs, torch.Tensor) or list(outputs.shape) != [2, classes]:
-        seen = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise TrainingError(
-            f"the model gave {seen} for 2 rows; the task has {classes} classes, so [2, {classes}] is wanted"
-        )
-    return model
-
-
-def _width(shapes: Mapping[str, Mapping[str, Any]]) -> Any:
-    if len(shapes) == 1:
-        (form,) = shapes.values()
-        if len(form["shape"]) == 1:
-            return form["shape"][0]
-    return {name: list(form["shape"]) for name, form in shapes.items()}

@@ -28,16 +28,18 @@ from lineshaft.core.codec import Tensors, encode
 from lineshaft.core.fingerprint import fingerprint
 from lineshaft.errors import DataError, UsageError
 from lineshaft.train import randomness, state
+from lineshaft.train.builder import arguments, describe
 from lineshaft.train.history import History
-from lineshaft.train.loop import Goal, run
+from lineshaft.train.loop import run
 from lineshaft.train.optimizer import OptimizerSpec
-from lineshaft.train.recipe import Recipe, arguments, describe
+from lineshaft.train.settings import Goal
 from lineshaft.train.snapshot import begin, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lineshaft.train.checkpoint import Checkpoints
+    from lineshaft.train.recipe import Recipe
     from lineshaft.train.targets import Targets
 
 Inputs = Mapping[str, torch.Tensor]
@@ -57,7 +59,7 @@ class Trained:
     best_epoch
         The epoch of the weights.
     shapes, classes
-        What the model was built for: see `Recipe.build`.
+        What the model was built for: see `lineshaft.train.builder.build`.
     snapshot
         The whole state of the training, to go on from.
 

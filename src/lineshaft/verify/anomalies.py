@@ -14,6 +14,11 @@ ERROR, WARNING = "error", "warning"
 SEVERITIES = (ERROR, WARNING)
 
 
+def severity_of(severity: Mapping[str, str], reason: str) -> str:
+    """Look a reason up in a table of severities; ``"*"`` stands for all others, and errors are the default."""
+    return severity.get(reason, severity.get("*", ERROR))
+
+
 @dataclass(frozen=True)
 class Anomaly:
     """One way in which data do not fit a schema.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Numbers = np.ndarray[Any, Any]
 
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY_MS = 86_400_000
 
 
@@ -52,7 +52,7 @@ class Leaves:
 
 
 def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return one contiguous array without dictionary, extension or view encodings."""
+    """Return one contiguous array without dictionary, extension or view encodings; of a struct only its presence."""
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     if isinstance(array.type, pa.BaseExtensionType):
@@ -61,9 +61,15 @@ def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
         return plain(array.dictionary_decode())
     if kinds.is_string_view(array.type):
         return array.cast(pa.large_string())
-    if kinds.is_list_view(array.type) or kinds.is_large_list_view(array.type) or kinds.is_fixed_size_list(array.type):
-        return array.cast(pa.large_list(array.type.value_type))
+    if kinds.is_struct(array.type) or kinds.is_map(array.type):
+        return _presence(array)
     return array
+
+
+def _presence(array: pa.Array) -> pa.Array:
+    """Return structs without their fields: no kernel need then know the types inside."""
+    present = pa.concat_arrays([array.is_valid()])  # a fresh copy starts at bit 0
+    return pa.Array.from_buffers(pa.struct([]), len(array), [present.buffers()[1]])
 
 
 def leaves(array: pa.Array | pa.ChunkedArray) -> Leaves:
@@ -127,10 +133,10 @@ def number_of(value: Any) -> Any:
     """Turn one Python value into what `numbers` makes of it in an array."""
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, datetime.datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
-        return (aware - _EPOCH) // datetime.timedelta(microseconds=1)
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+        return (aware - _EPOCH) // dt.timedelta(microseconds=1)
+    if isinstance(value, dt.date):
         return (value - _EPOCH.date()).days
     return value
 
@@ -148,7 +154,7 @@ def value_of(number: Any, kind: str) -> Any:
 
 def _calendar(moment: np.datetime64) -> Any:
     value = moment.astype(object)
-    return value if isinstance(value, datetime.date) else str(moment)
+    return value if isinstance(value, dt.date) else str(moment)
 
 
 def binaries(values: pa.Array) -> pa.LargeBinaryArray:
@@ -181,5 +187,5 @@ def _decodes(value: bytes) -> bool:
 
 
 def texts(values: pa.Array) -> list[str]:
-    """Return strings or bytes as Python text; bytes that are not UTF-8 are written as ``\\xNN``."""
+    r"""Return strings or bytes as Python text; bytes that are not UTF-8 are written as ``\xNN``."""
     return [value.decode("utf-8", "backslashreplace") for value in binaries(values).to_pylist()]

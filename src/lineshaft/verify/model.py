@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 SERVING = "serving"
 
-Bound = int | float | datetime.date | datetime.datetime
+Bound = int | float | dt.date | dt.datetime
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Dataset:
     min_rows, max_rows
         Bounds of the number of rows, each alone if need be.
     severity
-        Reason to severity, for reasons about the data set and for columns that the schema does not know.
+        Reason to severity, for reasons about the data set and for columns that should not be there; ``"*"`` as above.
 
     """
 

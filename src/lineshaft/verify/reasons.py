@@ -25,7 +25,7 @@ class Reason:
     meaning
         A sentence for people.
     tfdv
-        The corresponding reasons of TensorFlow Data Validation, without their common endings spelt out.
+        The corresponding reasons of TensorFlow Data Validation.
 
     """
 
@@ -56,7 +56,9 @@ _TABLE = (
     Reason("too_few_values", ROWS, "a list shorter than its valency allows", (_LOW_NUMBER,)),
     Reason("too_many_values", ROWS, "a list longer than its valency allows", (_HIGH_NUMBER,)),
     Reason("invalid_utf8", ROWS, "text that is not UTF-8", ("ENUM_TYPE_INVALID_UTF8",)),
-    Reason("not_an_integer", ROWS, "not a whole number of 64 bits", ("INT_TYPE_NOT_INT_STRING", "UNEXPECTED_DATA_TYPE")),
+    Reason(
+        "not_an_integer", ROWS, "not a whole number of 64 bits", ("INT_TYPE_NOT_INT_STRING", "UNEXPECTED_DATA_TYPE")
+    ),
     Reason("not_a_number", ROWS, "text that does not read as a number", ("FLOAT_TYPE_STRING_NOT_FLOAT",)),
     Reason("has_nan", ROWS, "NaN", ("FLOAT_TYPE_HAS_NAN",)),
     Reason("has_inf", ROWS, "an infinity", ("FLOAT_TYPE_HAS_INF",)),

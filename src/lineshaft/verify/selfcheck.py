@@ -1,13 +1,14 @@
-"""Contradictions inside a schema, found when it is made: each error names the column and the two things that disagree."""
+"""Contradictions inside a schema, found when it is made: errors name the column and the two things that disagree."""
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import pyarrow as pa
 import re2
 
 from lineshaft.core.expression import parse
@@ -17,7 +18,7 @@ from lineshaft.verify.model import SERVING, Bounds, Column, Dataset, Rule, Words
 from lineshaft.verify.parsing import PARSERS
 from lineshaft.verify.reasons import REASONS
 from lineshaft.verify.suggest import suggestion
-from lineshaft.verify.types import NUMERIC, SCALARS, is_declarable, leaf_type
+from lineshaft.verify.types import NUMERIC, SCALARS, arrow_of, is_declarable, leaf_type
 
 # Which constraints make sense for which type of values.
 _FITS: dict[str, tuple[str, ...]] = {
@@ -46,8 +47,9 @@ def check_schema(columns: Sequence[Column], dataset: Dataset, rules: Sequence[Ru
                 _fail(column, f"environment {environment!r} is not declared{suggestion(environment, known)}")
     _check_dataset(dataset, names)
     _refuse_repeats("rule", [rule.name for rule in rules])
+    empty = pa.table({column.name: pa.array([], arrow_of(column.type)) for column in columns})
     for rule in rules:
-        _check_rule(rule, names)
+        _check_rule(rule, empty)
 
 
 def check_column(column: Column) -> None:
@@ -78,7 +80,11 @@ def _constraints_fit_the_type(column: Column) -> None:
 def _one_domain(column: Column) -> None:
     given = [
         name
-        for name, value in (("values", column.values), ("bool", column.words or column.zero_one), ("parses", column.parses))
+        for name, value in (
+            ("values", column.values),
+            ("bool", column.words or column.zero_one),
+            ("parses", column.parses),
+        )
         if value
     ]
     if len(given) > 1:
@@ -127,9 +133,9 @@ _BOUND_WORDS = {"int": "a whole number", "float": "a finite number", "date": "a 
 
 def _is_bound(bound: object, kind: str) -> bool:
     if kind == "datetime":
-        return isinstance(bound, datetime.datetime)
+        return isinstance(bound, dt.datetime)
     if kind == "date":
-        return isinstance(bound, datetime.date) and not isinstance(bound, datetime.datetime)
+        return isinstance(bound, dt.date) and not isinstance(bound, dt.datetime)
     if isinstance(bound, bool):
         return False
     return isinstance(bound, int) or (kind == "float" and isinstance(bound, float) and math.isfinite(bound))
@@ -152,8 +158,8 @@ def _ordered(column: Column, key: str, bounds: Bounds) -> None:
 
 
 def _later(a: Any, b: Any) -> bool:
-    if isinstance(a, datetime.datetime) and isinstance(b, datetime.datetime):
-        a, b = (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC) for moment in (a, b))
+    if isinstance(a, dt.datetime) and isinstance(b, dt.datetime):
+        a, b = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC) for moment in (a, b))
     return bool(a > b)
 
 
@@ -178,7 +184,7 @@ def compile_pattern(name: str, pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     try:
-        return re2.compile(f"(?:{pattern})", options)
+        return re2.compile(pattern, options)
     except re2.error as error:
         told = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise SchemaError(f"column {name!r}: pattern {pattern!r} is not an RE2 expression: {told}") from error
@@ -201,7 +207,9 @@ def check_severity(where: str, severity: Any, reasons: Iterable[str]) -> None:
     known = set(reasons)
     for reason, word in severity.items():
         if reason not in known:
-            raise SchemaError(f"{where}: severity names the reason {reason!r}, which is unknown{suggestion(reason, known)}")
+            raise SchemaError(
+                f"{where}: severity names the reason {reason!r}, which is unknown{suggestion(reason, known)}"
+            )
         if word not in SEVERITIES:
             raise SchemaError(f"{where}: severity of {reason} is {word!r}; use {' or '.join(SEVERITIES)}")
 
@@ -210,7 +218,9 @@ def _check_dataset(dataset: Dataset, names: Sequence[str]) -> None:
     for kind, listed in (("key", dataset.key), ("gold", dataset.gold)):
         for name in listed:
             if name not in names:
-                raise SchemaError(f"dataset.{kind} names column {name!r}, which is not declared{suggestion(name, names)}")
+                raise SchemaError(
+                    f"dataset.{kind} names column {name!r}, which is not declared{suggestion(name, names)}"
+                )
     both = sorted(set(dataset.key) & set(dataset.gold))
     if both:
         raise SchemaError(f"column {both[0]!r} is both key and gold; the truth cannot name a row")
@@ -219,19 +229,25 @@ def _check_dataset(dataset: Dataset, names: Sequence[str]) -> None:
             raise SchemaError(f"dataset.{name} = {bound} is negative")
     if dataset.min_rows is not None and dataset.max_rows is not None and dataset.min_rows > dataset.max_rows:
         raise SchemaError(f"dataset: min_rows = {dataset.min_rows} is above max_rows = {dataset.max_rows}")
-    check_severity("dataset", dataset.severity, REASONS)
+    check_severity("dataset", dataset.severity, {*REASONS, "*"})
 
 
-def _check_rule(rule: Rule, names: Sequence[str]) -> None:
+def _check_rule(rule: Rule, empty: pa.Table) -> None:
+    """Run the rule over no rows of the declared types: it must read declared columns and answer true or false."""
     if rule.severity not in SEVERITIES:
         raise SchemaError(f"rule {rule.name!r}: severity is {rule.severity!r}; use {' or '.join(SEVERITIES)}")
+    names = empty.column_names
     try:
-        columns = parse(rule.expect).columns
+        expression = parse(rule.expect)
+        for name in expression.columns:
+            if name not in names:
+                hint = suggestion(name, names)
+                raise SchemaError(f"rule {rule.name!r} reads column {name!r}, which is not declared{hint}")
+        answer = expression.evaluate(empty).type
     except ExpressionError as error:
         raise SchemaError(f"rule {rule.name!r}: {error}") from error
-    for name in columns:
-        if name not in names:
-            raise SchemaError(f"rule {rule.name!r} reads column {name!r}, which is not declared{suggestion(name, names)}")
+    if not pa.types.is_boolean(answer):
+        raise SchemaError(f"rule {rule.name!r} gives {answer}, not true or false: {rule.expect}")
 
 
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ declared.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -62,15 +62,28 @@ _PYTHON: tuple[tuple[type, str], ...] = (
     (float, "float"),
     (str, "string"),
     (Decimal, "float"),
-    (datetime.datetime, "datetime"),
-    (datetime.date, "date"),
-    (datetime.time, "time"),
-    (datetime.timedelta, "duration"),
+    (dt.datetime, "datetime"),
+    (dt.date, "date"),
+    (dt.time, "time"),
+    (dt.timedelta, "duration"),
     (bytes, "bytes"),
     (Mapping, "struct"),
     (list, "list"),
     (tuple, "list"),
 )
+
+_DECLARED = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us", "UTC"),
+    "time": pa.time64("us"),
+    "duration": pa.duration("us"),
+    "bytes": pa.binary(),
+    "struct": pa.struct([]),
+}
 
 
 def is_list(arrow: pa.DataType) -> bool:
@@ -101,7 +114,16 @@ def type_of_value(value: object) -> str:
         return NULL
     if isinstance(value, int) and not isinstance(value, bool):
         return "int" if INT_LOW <= value <= INT_HIGH else "int of more than 64 bits"
+    if isinstance(value, Decimal) and not value.is_finite():
+        return "decimal that is not finite"
     return next((name for kind, name in _PYTHON if isinstance(value, kind)), type(value).__name__)
+
+
+def arrow_of(declared: str) -> pa.DataType:
+    """Return the Arrow type that stands for a declared type."""
+    if declared.startswith("list<"):
+        return pa.list_(arrow_of(declared[5:-1]))
+    return _DECLARED[declared]
 
 
 def leaf_type(declared: str) -> str:
@@ -124,7 +146,7 @@ def admits(declared: str, seen: str) -> bool:
     Nulls fit everywhere and an int is fine where a float is declared. A float is let in where an int is declared, for
     a missing value turns a whole column of integers into floats in some libraries; each value must then be whole.
     """
-    if seen == NULL or declared == seen:
+    if seen in (NULL, declared):
         return True
     if declared.startswith("list<") and seen.startswith("list<"):
         return admits(declared[5:-1], seen[5:-1])

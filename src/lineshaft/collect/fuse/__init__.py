@@ -1,0 +1,1 @@
+"""Label models: many unreliable votes, one weighted fact."""

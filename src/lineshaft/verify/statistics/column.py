@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from lineshaft.errors import DataError
 from lineshaft.verify.arrays import leaves
 from lineshaft.verify.statistics.extent import Extent
 from lineshaft.verify.statistics.leaf import Leaf
 from lineshaft.verify.types import NULL
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lineshaft.verify.arrays import Ints
+if TYPE_CHECKING:
+    from lineshaft.verify.arrays import Ints
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Heavy:
     @classmethod
     def from_payload(cls, payload: Any) -> Heavy:
         """Read the state back."""
-        return cls({value: count for value, count in payload["counts"]}, payload["error"])
+        return cls(dict(payload["counts"]), payload["error"])
 
 
 def _cut(counts: Ints) -> int:

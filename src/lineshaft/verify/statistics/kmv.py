@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lineshaft.verify.statistics.hashing import Hashes
 from lineshaft.verify.statistics.pack import pack, unpack
+
+if TYPE_CHECKING:
+    from lineshaft.verify.statistics.hashing import Hashes
 
 K = 4096
 

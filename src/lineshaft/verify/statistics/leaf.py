@@ -122,7 +122,8 @@ class Leaf:
 
 
 def _numeric(kind: str, values: Numbers) -> Leaf:
-    total, counters = len(values), {}
+    total = len(values)
+    counters: dict[str, Any] = {}
     if kind == "float":
         finite = np.isfinite(values)
         if not finite.all():
@@ -130,7 +131,7 @@ def _numeric(kind: str, values: Numbers) -> Leaf:
             counters["posinf"] = int((values == np.inf).sum())
             counters["neginf"] = int((values == -np.inf).sum())
             values = values[finite]
-        values = values + 0.0  # noqa: PLR6104 - a new array in which -0.0 is 0.0
+        values = values + 0.0
     if not len(values):
         return Leaf(kind, total, **counters)
     counted = pc.value_counts(pa.array(values))

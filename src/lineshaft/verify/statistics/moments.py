@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lineshaft.verify.arrays import Numbers
 from lineshaft.verify.statistics.pack import from_json, to_json
+
+if TYPE_CHECKING:
+    from lineshaft.verify.arrays import Numbers
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Moments:
             if not math.isfinite(mean):  # the sum is past float64, the mean is not
                 mean = float(np.sum(floats / n))
             centred = floats - mean
-            m2 = float(np.sum(centred * centred)) - float(np.sum(centred)) ** 2 / n
+            drift = float(np.sum(centred))
+            m2 = float(np.sum(centred * centred)) - drift * drift / n
         return cls(n, mean, math.inf if math.isnan(m2) else max(m2, 0.0))
 
     def merge(self, other: Moments) -> Moments:

@@ -1,8 +1,8 @@
-"""Statistics of any data in one pass: summarise each chunk, merge the states.
+r"""Statistics of any data in one pass: summarise each chunk, merge the states.
 
 ::
 
-    chunk 1 -> state --\\
+    chunk 1 -> state --\
     chunk 2 -> state ---+-- merge --> Statistics
     chunk 3 -> state --/
 
@@ -11,14 +11,15 @@ Merging is the only way states grow, so several files, machines or days merge by
 
 from __future__ import annotations
 
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from lineshaft.verify.statistics.column import ColumnState
 from lineshaft.verify.statistics.sample import Sample
 from lineshaft.verify.statistics.summary import Statistics
 from lineshaft.verify.stream import batches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def statistics(data: Any) -> Statistics:

@@ -1,9 +1,9 @@
-"""A uniform sample of whole rows that merges: the `K` rows with the smallest pseudo-random priorities.
+r"""A uniform sample of whole rows that merges: the `K` rows with the smallest pseudo-random priorities.
 
 A row's priority is a hash of its chunk's content and its number in the chunk, so the sample does not depend on the
 order in which chunks come or states merge, and merged equals one pass bit for bit::
 
-    chunk A  rows 0 1 2 3   priorities  .91 .02 .40 .77  \\
+    chunk A  rows 0 1 2 3   priorities  .91 .02 .40 .77  \
     chunk B  rows 0 1 2     priorities  .13 .55 .08       >  the K smallest:  A1 B2 B0 A2 ...
 
 A row is kept as one 64-bit cell per column: numbers as they are, texts by hash, lists by length. With as many rows as
@@ -23,7 +23,7 @@ from lineshaft.verify.arrays import Mask, Numbers, numbers, plain
 from lineshaft.verify.statistics.hashing import Hashes, hash_text, hash_texts, mix, mix_one
 from lineshaft.verify.statistics.leaf import COUNTED, TEXT
 from lineshaft.verify.statistics.pack import pack, pack_flags, unpack, unpack_flags
-from lineshaft.verify.types import is_list, type_of_arrow
+from lineshaft.verify.types import NULL, is_list, type_of_arrow
 
 K = 16_384
 _PROBES = 64
@@ -52,7 +52,7 @@ class Cells:
     @classmethod
     def of(cls, array: pa.Array) -> Cells:
         """Make the cells of an array."""
-        array = plain(array)
+        array = cell_values(array)
         missing = array.is_null().to_numpy(zero_copy_only=False)
         bits = np.zeros(len(array), np.uint64)
         values = array.drop_null()
@@ -91,12 +91,14 @@ class Sample:
     @classmethod
     def of(cls, batch: pa.RecordBatch, limit: int | None = None) -> Sample:
         """Sample one chunk; ``limit`` is a priority above which rows are known to fall out later."""
-        priorities = mix(np.arange(batch.num_rows, dtype=np.uint64) + np.uint64(_chunk_key(batch)))
+        values = {name: cell_values(batch.column(at)) for at, name in enumerate(batch.schema.names)}
+        key = _chunk_key(values, batch.num_rows)
+        priorities = mix(np.arange(batch.num_rows, dtype=np.uint64) + np.uint64(key))
         if limit is None and len(priorities) > K:
             limit = int(np.partition(priorities, K - 1)[K - 1])
         chosen = np.arange(len(priorities)) if limit is None else np.flatnonzero(priorities <= np.uint64(limit))
         taken = pa.array(chosen)
-        columns = {name: Cells.of(batch.column(at).take(taken)) for at, name in enumerate(batch.schema.names)}
+        columns = {name: Cells.of(array.take(taken)) for name, array in values.items()}
         return _smallest(priorities[chosen], columns)
 
     @property
@@ -132,13 +134,23 @@ class Sample:
         return cls(priorities, columns)
 
 
-def _chunk_key(batch: pa.RecordBatch) -> int:
+def cell_values(array: pa.Array) -> pa.Array:
+    """Return what a cell holds: scalars as they are, the length of a list, true for what is only present or not."""
+    array = plain(array)
+    if is_list(array.type):
+        return pc.list_value_length(array)
+    if type_of_arrow(array.type) in {*COUNTED, *TEXT, NULL}:
+        return array
+    return pc.if_else(array.is_valid(), pa.scalar(value=True), None)
+
+
+def _chunk_key(columns: dict[str, pa.Array], rows: int) -> int:
     """Hash what is in a chunk: its size and some evenly spaced rows. Two chunks with one key would only share luck."""
-    probes = np.unique(np.linspace(0, max(batch.num_rows - 1, 0), _PROBES, dtype=np.int64))[: batch.num_rows]
+    probes = np.unique(np.linspace(0, max(rows - 1, 0), _PROBES, dtype=np.int64))[:rows]
     places = mix(probes.astype(np.uint64))
-    key = mix_one(batch.num_rows)
-    for name, at in sorted((name, at) for at, name in enumerate(batch.schema.names)):
-        cells = Cells.of(batch.column(at).take(pa.array(probes)))
+    key = mix_one(rows)
+    for name, values in sorted(columns.items()):
+        cells = Cells.of(values.take(pa.array(probes)))
         folded = int(mix(cells.bits ^ places ^ cells.missing.astype(np.uint64)).sum(dtype=np.uint64))
         key = mix_one(key ^ mix_one(folded ^ hash_text(name)))
     return key
@@ -149,10 +161,6 @@ def _bits(values: pa.Array) -> tuple[str, Hashes]:
     kind = type_of_arrow(values.type)
     if kind in TEXT:
         return "hash", hash_texts(values)
-    if is_list(values.type):
-        return "int", pc.list_value_length(values).to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
-    if kind not in COUNTED:
-        return "hash", np.ones(len(values), np.uint64)
     cells = np.ascontiguousarray(numbers(values))
     if cells.dtype == np.uint64:  # saturate, so that a cell is always signed
         cells = np.minimum(cells, np.uint64(2**63 - 1)).astype(np.int64)

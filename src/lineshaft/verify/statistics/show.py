@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lineshaft.verify.statistics.summary import ColumnStatistics
 
-HEAD = ("column", "type", "present", "distinct", "mean", "std", "min", "median", "max", "most frequent")
+HEAD = ("column", "type", "missing", "distinct", "mean", "std", "min", "median", "max", "most frequent")
 _WIDTH = 28
 
 
@@ -17,7 +17,9 @@ def as_text(columns: Sequence[ColumnStatistics]) -> str:
     """Lay the columns out for a terminal."""
     table = [HEAD, *(_cells(column) for column in columns)]
     widths = [max(len(row[at]) for row in table) for at in range(len(HEAD))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    )
 
 
 def as_html(columns: Sequence[ColumnStatistics]) -> str:
@@ -33,7 +35,7 @@ def _cells(column: ColumnStatistics) -> tuple[str, ...]:
     return (
         column.name,
         column.type,
-        f"{column.count / column.rows:.1%}" if column.rows else "-",
+        f"{column.missing:,} ({column.missing / column.rows:.1%})" if column.missing else "0",
         f"{'' if exact else '~'}{column.distinct:,}",
         *(shown(value) for value in (column.mean, column.std, column.min)),
         shown(column.quantile(0.5)) if ordered else "-",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from lineshaft.verify.arrays import value_of
 from lineshaft.verify.statistics.column import ColumnState
 from lineshaft.verify.statistics.extent import Extent
 from lineshaft.verify.statistics.hashing import HASH_VERSION
-from lineshaft.verify.statistics.heavy import Heavy
 from lineshaft.verify.statistics.sample import Cells, Sample
 from lineshaft.verify.statistics.show import as_html, as_text
-from lineshaft.verify.types import NUMERIC, ORDERED
+from lineshaft.verify.types import ORDERED
+
+if TYPE_CHECKING:
+    from lineshaft.verify.statistics.heavy import Heavy
 
 _FORMAT = 1
 
@@ -252,7 +254,9 @@ class Statistics:
         """Read the state back; refuse one whose hashes mean something else."""
         versions = payload.get("format"), payload.get("hash")
         if versions != (_FORMAT, HASH_VERSION):
-            raise DataError(f"statistics of format and hash version {versions}; this version reads {_FORMAT, HASH_VERSION}")
+            raise DataError(
+                f"statistics of format and hash version {versions}; this version reads {_FORMAT, HASH_VERSION}"
+            )
         states = {column["name"]: ColumnState.from_payload(column) for column in payload["columns"]}
         return cls(payload["rows"], states, Sample.from_payload(payload["sample"]))
 
@@ -264,8 +268,3 @@ class Statistics:
 
     def _repr_html_(self) -> str:
         return f"<p>{self.rows:,} rows</p>{as_html(list(self))}"
-
-
-def is_numeric(column: ColumnStatistics) -> bool:
-    """Tell whether a column holds plain numbers."""
-    return column.type in NUMERIC

@@ -1,0 +1,123 @@
+"""Commands about data: stats, check, schema, label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lineshaft.cli.output import AsJson, document, finish, say
+from lineshaft.errors import UsageError
+
+Data = Annotated[Path, typer.Argument(help="Parquet, CSV, JSON lines or Arrow file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("stats")(stats)
+    app.command("check")(check)
+    schema = typer.Typer(help="Schemas: infer.", no_args_is_help=True)
+    schema.command("infer")(infer)
+    schema.callback()(_group)
+    app.add_typer(schema, name="schema")
+    label = typer.Typer(help="Labels: apply labeling functions.", no_args_is_help=True)
+    label.command("apply")(apply)
+    label.callback()(_group)
+    app.add_typer(label, name="label")
+
+
+def _group() -> None:
+    """Keep a group a group while it has one command."""
+
+
+def stats(data: Data, as_json: AsJson = False) -> None:
+    """Describe every column in one pass."""
+    from lineshaft.verify.statistics.onepass import statistics
+
+    found = statistics(data)
+    if as_json:
+        document(found.payload())
+    else:
+        say(str(found))
+
+
+def check(
+    data: Data,
+    schema: Annotated[Path, typer.Option(help="The schema's TOML file.")],
+    environment: Annotated[str | None, typer.Option(help="serving, or one that the schema declares.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check data against a schema; exit code 1 where an error is found."""
+    from lineshaft.verify.schema import Schema
+
+    anomalies = Schema.load(schema).check(data, environment=environment)
+    if as_json:
+        document(anomalies.payload())
+    else:
+        say(str(anomalies))
+    finish(yes=anomalies.ok)
+
+
+def infer(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Write it here; it must not exist yet.")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="Columns that name a row.")] = None,
+    gold: Annotated[list[str] | None, typer.Option(help="Columns that requests never have.")] = None,
+    ranges: Annotated[bool, typer.Option(help="Also propose numeric ranges.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Propose a schema for data; people read, edit and keep it."""
+    from lineshaft.verify.infer import infer_schema
+
+    found = infer_schema(data, ranges=ranges, gold=tuple(gold or ()), key=tuple(key or ()))
+    if out is not None:
+        if out.exists():
+            raise UsageError(f"{out} exists: a schema belongs to people; remove it or choose another name")
+        found.save(out)
+    if as_json:
+        document(found.plain())
+    else:
+        say(f"written to {out}" if out is not None else found.text())
+
+
+def apply(
+    file: Annotated[Path, typer.Argument(help="A Python file with labeling functions.", metavar="FILE.py")],
+    data: Data,
+    gold: Annotated[str | None, typer.Option(help="Column with the truth, where it is known.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply the labeling functions of a file to data and analyse their votes."""
+    from lineshaft.collect.analysis import analyze
+    from lineshaft.collect.apply import apply as ask
+    from lineshaft.core import script
+    from lineshaft.core.table import read_table
+    from lineshaft.core.task import Task
+
+    module = script.load(file)
+    sources = _sources(module)
+    task = next((value for value in vars(module).values() if isinstance(value, Task)), None)
+    table = read_table(data)
+    votes = ask(sources, table, classes=None if task is None else task.classes)
+    truth = None
+    if gold is not None:
+        if task is None:
+            raise UsageError(f"{file.name} defines no ls.Task, so the classes of --gold are not known")
+        truth = task.encode(table.column(gold).to_pylist())
+    analysis = analyze(votes, gold=truth)
+    if as_json:
+        document({"sources": analysis.to_arrow().to_pylist(), "rows": len(table)})
+    else:
+        say(str(analysis))
+
+
+def _sources(module: Any) -> list[Any]:
+    from lineshaft.collect.sources.base import Source
+
+    found: list[Any] = []
+    for value in vars(module).values():
+        items = value if isinstance(value, (list, tuple)) else [value]
+        found += [item for item in items if isinstance(item, Source) and item not in found]
+    if not found:
+        raise UsageError("the file defines no labeling functions; decorate some with @ls.labeling_function()")
+    return found

@@ -1,0 +1,145 @@
+"""Commands about runs: run, why, runs, lineage."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lineshaft.cli.output import AsJson, document, say
+from lineshaft.errors import UsageError
+
+Script = Annotated[Path, typer.Argument(help="A Python file with a function main(run).", metavar="FILE.py")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run")(run)
+    app.command("why")(why)
+    app.command("runs")(runs)
+    app.command("lineage")(lineage)
+
+
+def run(
+    file: Script,
+    workers: Annotated[int, typer.Option(help="Processes for independent steps; 0: this one.", min=0)] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write the run as one HTML page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a script; what is known already is reused."""
+    from lineshaft.core import script
+    from lineshaft.core.engine import InProcess, LocalProcesses
+    from lineshaft.core.events import listening
+    from lineshaft.core.step import Session
+    from lineshaft.run.facade import Run
+    from lineshaft.ui.console import Console
+
+    started = time.perf_counter()
+    main = _main_of(script.load(file), file)
+    current = Run(file.name, engine=LocalProcesses(workers) if workers else InProcess())
+    with Console(quiet=as_json) as console, listening(console.hear), current:
+        main(current)
+    session = current.session
+    assert isinstance(session, Session)  # noqa: S101 - only dry runs have another
+    if report is not None:
+        from lineshaft.ui.report import write_report
+
+        write_report(current.home, current.id, report)
+        say(f"report: {report}")
+    seconds = round(time.perf_counter() - started, 3)
+    steps = session.executed + session.reused
+    if as_json:
+        document(
+            {
+                "run": current.id,
+                "steps": steps,
+                "executed": session.executed,
+                "reused": session.reused,
+                "seconds": seconds,
+            }
+        )
+    else:
+        say(f"{file.name}: {steps} steps, {session.executed} executed, {session.reused} reused, {seconds:.1f} s")
+
+
+def why(
+    file: Script,
+    step: Annotated[str | None, typer.Argument(help="Only steps whose name contains this.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which steps of a script would run, and what changed; computes nothing."""
+    from lineshaft.core import script
+    from lineshaft.core.dry import DrySession
+    from lineshaft.run.facade import Run
+    from lineshaft.run.handles import DryRunEnd
+
+    main = _main_of(script.load(file), file)
+    current = Run(file.name, dry=True)
+    session = current.session
+    assert isinstance(session, DrySession)  # noqa: S101 - dry=True was given
+    end = ""
+    with current:
+        try:
+            main(current)
+        except DryRunEnd as reached:
+            end = str(reached)
+    reasons = [reason for reason in session.reasons if step is None or step in reason.step]
+    if as_json:
+        document(
+            {"steps": [{"step": r.step, "verdict": r.verdict, "changes": list(r.changes)} for r in reasons], "end": end}
+        )
+        return
+    if step is not None and not reasons:
+        raise UsageError(
+            f"no step of {file.name} is called {step!r}; it has {', '.join(r.step for r in session.reasons)}"
+        )
+    for reason in reasons:
+        if reason.verdict != "reused" or step is not None:
+            say(str(reason))
+    reused = sum(reason.verdict == "reused" for reason in reasons)
+    say(f"{reused} of {len(reasons)} steps would be reused{f'; {end}' if end else ''}")
+
+
+def runs(
+    limit: Annotated[int, typer.Option(help="How many of the latest.", min=1)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the latest runs."""
+    from lineshaft.core.home import Home
+    from lineshaft.run.record import latest
+
+    found = latest(Home(), limit)
+    if as_json:
+        document({"runs": found})
+        return
+    for row in found:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["started"]))
+        counts = f"{row['executed']} executed, {row['reused']} reused"
+        say(f"{row['run']}  {began}  {row['status']:11}  {row['script']}  {counts}")
+
+
+def lineage(
+    name: Annotated[
+        str, typer.Argument(help="A published name, a digest, or a function's name.", metavar="NAME_OR_DIGEST")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what something was made of and, for a digest or a function, what was made of it."""
+    from lineshaft.core.home import Home
+    from lineshaft.core.lineage import lineage as trace
+    from lineshaft.ui.tree import draw
+
+    graph = trace(Home().catalog, name)
+    if as_json:
+        document(graph.as_json())
+    else:
+        say(draw(graph))
+
+
+def _main_of(module: Any, file: Path) -> Any:
+    main = getattr(module, "main", None)
+    if main is None:
+        raise UsageError(f"{file.name} has no function main(run) to run")
+    return main

@@ -1,0 +1,203 @@
+"""The analysis table: per source how often it speaks, how often beside or against others, and how right it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lineshaft.collect.fuse.label_model import LabelModel
+from lineshaft.collect.html import html_table
+from lineshaft.collect.labels import gold_numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lineshaft.collect.votes import Votes
+
+_Z = 1.959963984540054  # two-sided 95 %
+
+
+@dataclass(frozen=True)
+class SourceSummary:
+    """One row of the table; shares are of all rows asked.
+
+    Attributes
+    ----------
+    source, kind
+        Which.
+    votes, coverage
+        Rows it voted on: number and share.
+    overlap, conflict
+        Share of rows it voted on together with another source; share on which another said something else.
+    polarity
+        The classes it voted for.
+    correct, judged
+        Votes that agree with gold, of votes on gold rows.
+    accuracy, low, high
+        Their ratio with Wilson's 95 % interval; None without gold.
+    weight
+        What one of its votes adds on average to the score of the class it names, against the mean of the others.
+
+    """
+
+    source: str
+    kind: str
+    votes: int
+    coverage: float
+    overlap: float
+    conflict: float
+    polarity: tuple[str, ...]
+    correct: int
+    judged: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze` found: iterate it, print it, or take it as Arrow."""
+
+    sources: tuple[SourceSummary, ...]
+    rows: int
+    covered: int
+
+    def __iter__(self) -> Any:
+        return iter(self.sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, name: str) -> SourceSummary:
+        for summary in self.sources:
+            if summary.source == name:
+                return summary
+        raise KeyError(name)
+
+    def to_arrow(self) -> pa.Table:
+        """Return one row per source."""
+        import pyarrow as pa
+
+        floats = ["coverage", "overlap", "conflict", "accuracy", "low", "high", "weight"]
+        types = {
+            **dict.fromkeys(["source", "kind"], pa.string()),
+            **dict.fromkeys(["votes", "correct", "judged"], pa.int64()),
+            **dict.fromkeys(floats, pa.float64()),
+            "polarity": pa.list_(pa.string()),
+        }
+        names = [item.name for item in fields(SourceSummary)]
+        return pa.table({name: pa.array([getattr(row, name) for row in self.sources], types[name]) for name in names})
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __str__(self) -> str:
+        cells = [_HEADER, *map(_cells, self.sources)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADER))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+        return "\n".join([*lines, f"{self.covered} of {self.rows} rows covered"])
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.covered} of {self.rows} rows covered", _HEADER, map(_cells, self.sources))
+
+
+_HEADER = ["source", "kind", "polarity", "coverage", "overlap", "conflict", "accuracy", "95 % interval", "weight"]
+
+
+def _cells(row: SourceSummary) -> list[str]:
+    accuracy = interval = "-"
+    if row.accuracy is not None:
+        accuracy, interval = f"{row.accuracy:.3f}", f"{row.low:.3f} - {row.high:.3f} (n={row.judged})"
+    shares = [f"{share:.3f}" for share in (row.coverage, row.overlap, row.conflict)]
+    return [row.source, row.kind, ",".join(row.polarity), *shares, accuracy, interval, f"{row.weight:+.2f}"]
+
+
+def analyze(votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None = None) -> Analysis:
+    """Summarise every source.
+
+    Parameters
+    ----------
+    votes
+        What the sources said.
+    gold
+        Row id to class name or number, or one number per row, -1 where unknown.
+
+    """
+    dense, known = votes.to_dense(), gold_numbers(votes, gold, votes.classes)
+    model = LabelModel(max(votes.k, int(known.max(initial=-1)) + 1))
+    model.fit(dense, votes.kinds, known, votes.to_confidence())
+    spoke = dense >= 0
+    given = spoke.sum(axis=1)
+    summaries = [
+        _summary(
+            votes,
+            j,
+            dense,
+            (spoke[:, j] & (given > 1), _opposed(dense, j)),
+            known,
+            _weight(dense[:, j], model.fitted.scores[j]),
+        )
+        for j in range(len(votes.sources))
+    ]
+    return Analysis(tuple(summaries), len(votes), int((given > 0).sum()))
+
+
+def _summary(
+    votes: Votes, j: int, dense: npt.NDArray[Any], beside: tuple[Any, Any], gold: npt.NDArray[np.int64], weight: float
+) -> SourceSummary:
+    column, rows = dense[:, j], max(len(dense), 1)
+    judged = (column >= 0) & (gold >= 0)
+    correct, total = int((column[judged] == gold[judged]).sum()), int(judged.sum())
+    low, high = wilson(correct, total) if total else (None, None)
+    count = int((column >= 0).sum())
+    polarity = tuple(votes.classes[c] if votes.classes is not None else str(c) for c in np.unique(column[column >= 0]))
+    return SourceSummary(
+        votes.sources[j].name,
+        votes.sources[j].kind,
+        count,
+        count / rows,
+        float(beside[0].sum()) / rows,
+        float(beside[1].sum()) / rows,
+        polarity,
+        correct,
+        total,
+        correct / total if total else None,
+        low,
+        high,
+        weight,
+    )
+
+
+def _opposed(dense: npt.NDArray[Any], j: int) -> npt.NDArray[np.bool_]:
+    """Say on which rows source j voted and another source voted otherwise."""
+    column = dense[:, j]
+    opposed: npt.NDArray[np.bool_] = (column >= 0) & ((dense >= 0) & (dense != column[:, None])).any(axis=1)
+    return opposed
+
+
+def _weight(column: npt.NDArray[Any], scores: npt.NDArray[np.float64]) -> float:
+    """Average over the source's votes what a vote adds to its class against the mean of the others."""
+    k = len(scores)
+    own = np.diag(scores)
+    gain = own - (scores.sum(axis=1) - own) / (k - 1)
+    voted = column[column >= 0]
+    return float(gain[voted].mean()) if len(voted) else 0.0
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share (Wilson 1927)."""
+    share, z2 = correct / total, _Z**2
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z / (1 + z2 / total) * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))

@@ -1,0 +1,167 @@
+"""Release in a run: evaluate, compare with what is live, try in the real server, bless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lineshaft.core import names
+from lineshaft.core.artifact import Artifact
+from lineshaft.core.step import Step, is_pending, make
+from lineshaft.core.table import Table
+from lineshaft.errors import UsageError
+from lineshaft.release.evaluate import Report
+from lineshaft.run.handles import ForTask, Handle, Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lineshaft.core.codec import Tensors
+    from lineshaft.core.task import Task
+    from lineshaft.release.rules import Rule
+    from lineshaft.run.facade import Run
+    from lineshaft.train.model import Model
+
+TRIED_ROWS = 16  # sent to the real server before a model is blessed
+
+
+@dataclass(frozen=True)
+class Blessed:
+    """A model with the verdict on it.
+
+    Attributes
+    ----------
+    artifact
+        The model.
+    report, blessing
+        What was measured, and what the rules said of it.
+
+    """
+
+    artifact: Artifact
+    report: Handle[Report]
+    blessing: Handle[dict[str, Any]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule holds and the trial went well."""
+        return bool(self.blessing.load()["blessed"])
+
+    def __str__(self) -> str:
+        from lineshaft.release.rules import Verdict
+
+        content = self.blessing.load()
+        lines = [str(Verdict(**verdict)) for verdict in content["verdicts"]]
+        return "\n".join([*lines, f"trial in the server: {content['trial']['said']}"])
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What models are measured on: rows, where their gold is, which slices."""
+
+    on: Rows
+    gold: Rows | None
+    task: Task | None
+    slices: Mapping[str, str] | None
+
+    def evaluation(self, model: Artifact, trained_for: Task) -> Step:
+        """Describe the step that measures a model."""
+        task = self.task or trained_for
+        if task.gold is None:
+            raise UsageError(f"task {task.name!r} has no gold column, so there is nothing to measure against")
+        answers = self.on if self.gold is None else self.gold
+        inputs = {"model": model, "rows": self.on.artifact, "gold_view": answers.view([task.gold])}
+        how = {"task": task, "group": self.on.group, "slices": dict(self.slices or {})}
+        outputs = {"report": "Report", "predictions": "Predictions"}
+        return make("evaluate", measure_model, inputs, outputs, how, aside={"gold": answers.artifact})
+
+
+def evaluate(run: Run, model: ForTask[Model], ground: Ground) -> Handle[Report]:
+    """Measure a model."""
+    step = ground.evaluation(model.artifact, model.task)
+    return Handle(run.session.one(step)["report"], run.home, Report.from_payload)
+
+
+def bless(run: Run, model: ForTask[Model], ground: Ground, rules: Sequence[Rule]) -> Blessed:
+    """Measure, compare, try, judge."""
+    if not rules:
+        raise UsageError("a blessing needs at least one rule, say at_least('accuracy', 0.7)")
+    report = run.session.one(ground.evaluation(model.artifact, model.task))["report"]
+    trial = run.session.one(_trial(model.artifact, ground.on))["report"]
+    inputs = {"model": model.artifact, "report": report, "trial": trial}
+    for name in sorted({rule.baseline for rule in rules if rule.baseline is not None}):
+        before = _baseline(run, name, model, ground)
+        if before is not None:
+            inputs[f"live {name}"] = run.session.one(ground.evaluation(before, model.task))["report"]
+    made = run.session.one(make("bless", judge, inputs, {"blessing": "Blessing"}, {"rules": tuple(rules)}))
+    blessing: Handle[dict[str, Any]] = Handle(made["blessing"], run.home, dict)
+    return Blessed(model.artifact, Handle(report, run.home, Report.from_payload), blessing)
+
+
+def _baseline(run: Run, name: str, model: ForTask[Model], ground: Ground) -> Artifact | None:
+    """Find what a candidate is compared with: the live model.
+
+    Where the candidate is live itself, it is what was live before it, as when it was blessed, as long as that
+    comparison is on record; otherwise the candidate passes without one.
+    """
+    live = names.look_up(run.home.catalog, name)
+    if live is None or is_pending(model.artifact):
+        return None
+    if live.digest != model.digest:
+        return live
+    entry = names.published_entry(run.home.catalog, name, model.digest)
+    if entry is None or entry.previous is None:
+        return None
+    before = Artifact("Model", entry.previous, -1)
+    return before if run.session.known(ground.evaluation(before, model.task)) else None
+
+
+def _trial(model: Artifact, on: Rows) -> Step:
+    inputs = {"model": model, "rows": on.artifact} | ({} if on.schema is None else {"schema": on.schema})
+    return make("trial", try_in_server, inputs, {"report": "Report"}, aside={"digest": model.digest})
+
+
+def measure_model(
+    model: Tensors, rows: pa.Table, gold: pa.Table, task: Task, group: str | None, slices: Mapping[str, str]
+) -> dict[str, Any]:
+    """Predict all rows and measure those with gold."""
+    from lineshaft.core.expression import parse
+    from lineshaft.release import evaluate as measuring
+    from lineshaft.run.jobs import known_answers
+    from lineshaft.serve.score import prediction_table
+    from lineshaft.train.model import load
+
+    loaded, table = load(model), Table(rows)
+    probabilities = loaded.predict_rows(table).numpy()
+    answers = known_answers(gold, task, table.row_ids)
+    masks = {name: [value is True for value in parse(text).evaluate(rows).to_pylist()] for name, text in slices.items()}
+    report = measuring.evaluate(
+        probabilities,
+        [answers.get(row, -1) for row in table.row_ids],
+        task.classes,
+        slices=masks,
+        groups=None if group is None else table.column(group).to_pylist(),
+    )
+    return {"report": report.payload(), "predictions": prediction_table(table.row_ids, probabilities, task.classes)}
+
+
+def try_in_server(model: Tensors, rows: pa.Table, digest: str, schema: str | None = None) -> dict[str, Any]:
+    """Serve the model for a moment and ask it over HTTP what it was asked offline."""
+    from lineshaft.release.trial import trial
+
+    return {"report": trial(model, digest, Table(rows), schema, TRIED_ROWS)}
+
+
+def judge(
+    model: Tensors, report: dict[str, Any], trial: dict[str, Any], rules: Sequence[Rule], **live: dict[str, Any]
+) -> dict[str, Any]:
+    """Let every rule say what it thinks."""
+    del model  # an input so that lineage leads from the blessing to the model
+    own = Report.from_payload(report)
+    verdicts = []
+    for rule in rules:
+        other = live.get(f"live {rule.baseline}")
+        verdicts.append(rule.judge(own, None if other is None else Report.from_payload(other)))
+    passed = all(verdict.passed for verdict in verdicts) and trial["passed"]
+    return {"blessing": {"blessed": passed, "verdicts": [verdict.as_json() for verdict in verdicts], "trial": trial}}
