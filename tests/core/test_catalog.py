@@ -121,15 +121,13 @@ def test_damage_is_found(catalog, tmp_path):
             add_run(connection, f"run {number}")
     with catalog.read() as connection:
         page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_runs_1'").scalar()
-    with catalog.write() as connection:
-        pass
     connection = sqlite3.connect(tmp_path / "catalog.db")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     catalog.close()
     with (tmp_path / "catalog.db").open("r+b") as file:
-        file.seek((page - 1) * 4096 + 100)
-        file.write(b"\xff" * 2000)
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
     try:
         found = Catalog(tmp_path / "catalog.db").check()
     except StorageError as error:

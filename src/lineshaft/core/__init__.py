@@ -1,0 +1,1 @@
+"""The shaft: artifacts, steps, lineage, tables; it knows no stage."""

@@ -123,7 +123,8 @@ def _graph(connection: sa.Connection, run: str | None) -> Graph:
     for row in connection.execute(sa.select(inputs)):
         if row.execution in steps:
             graph.nodes.setdefault(row.digest, Node(row.digest, row.kind, "", row.name.lstrip("~")))
-            graph.edges |= {(row.digest, target) for target in made.get(row.execution, [])}
+            # A check that rejects nothing gives the very bytes it took: no edge from an artifact to itself.
+            graph.edges |= {(row.digest, target) for target in made.get(row.execution, []) if target != row.digest}
     for number, row in steps.items():
         _add_code(graph, row, made.get(number, []))
     return graph

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lineshaft.core import names, script
 from lineshaft.core.artifact import Artifact
 from lineshaft.core.dry import DrySession
+from lineshaft.core.durable import write_atomic
 from lineshaft.core.engine import Engine, InProcess
 from lineshaft.core.events import emit
 from lineshaft.core.home import Home
@@ -19,7 +20,7 @@ from lineshaft.core.step import Session, is_pending, make
 from lineshaft.core.table import Table, file_digest
 from lineshaft.errors import DataError, Refused, UsageError
 from lineshaft.run import jobs, own, record, releasing, training
-from lineshaft.run.handles import Checked, ForTask, Handle, Parts, Rows
+from lineshaft.run.handles import Checked, ForTask, Handle, Parts, Rows, Trained
 
 if TYPE_CHECKING:
     from lineshaft.collect.labels import Labels
@@ -159,8 +160,7 @@ class Run:
         if not path.exists():
             if is_pending(proposal["schema"]) or isinstance(self.session, DrySession):
                 return self._handle(proposal["schema"], Schema.from_payload)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Schema.from_payload(self.home.get(proposal["schema"])).save(path)
+            write_atomic(path, self.home.get(proposal["schema"]).encode())
             emit("schema.written", file=path.name)
         source = Artifact("File", file_digest(path), path.stat().st_size)
         kept = make(
@@ -333,7 +333,7 @@ class Run:
 
     def evaluate(
         self,
-        model: ForTask[Model],
+        model: Trained[Model],
         on: Rows,
         *,
         gold: Rows | None = None,
@@ -360,7 +360,7 @@ class Run:
 
     def bless(
         self,
-        model: ForTask[Model],
+        model: Trained[Model],
         on: Rows,
         *,
         rules: Sequence[Rule],

@@ -14,6 +14,7 @@ from lineshaft.errors import LineshaftError, UsageError
 if TYPE_CHECKING:
     from lineshaft.core.home import Home
     from lineshaft.core.task import Task
+    from lineshaft.train.features import Features
 
 Content = TypeVar("Content")
 
@@ -121,6 +122,20 @@ class ForTask(Handle[Content]):
     """
 
     task: Task
+
+
+@dataclass(frozen=True, repr=False)
+class Trained(ForTask[Content]):
+    """The handle of a model.
+
+    Attributes
+    ----------
+    features
+        The features function that it was trained with; a run computes its chunks once for all who need them.
+
+    """
+
+    features: Features
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def infer_schema(rows: pa.Table, ranges: bool, gold: Sequence[str], key: Sequenc
     """Propose a schema."""
     from lineshaft.verify.infer import infer_schema as infer
 
-    return {"schema": infer(Table(rows), ranges=ranges, gold=gold, key=key).text()}
+    return {"schema": infer(Table(rows), ranges=ranges, gold=gold, key=key).annotated()}
 
 
 def read_schema(path: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from lineshaft.core.step import Step, is_pending, make
 from lineshaft.core.table import Table
 from lineshaft.errors import UsageError
 from lineshaft.release.evaluate import Report
-from lineshaft.run.handles import ForTask, Handle, Rows
+from lineshaft.run.handles import Handle, Rows, Trained
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,8 +65,11 @@ class Ground:
     task: Task | None
     slices: Mapping[str, str] | None
 
-    def evaluation(self, model: Artifact, trained_for: Task) -> Step:
-        """Describe the step that measures a model."""
+    def evaluation(self, model: Artifact, trained_for: Task, tensors: Sequence[Artifact] = ()) -> Step:
+        """Describe the step that measures a model; it makes the features itself where they are not given.
+
+        The features do not count in its key: the model, which names their function, and the rows determine them.
+        """
         task = self.task or trained_for
         if task.gold is None:
             raise UsageError(f"task {task.name!r} has no gold column, so there is nothing to measure against")
@@ -74,20 +77,20 @@ class Ground:
         inputs = {"model": model, "rows": self.on.artifact, "gold_view": answers.view([task.gold])}
         how = {"task": task, "group": self.on.group, "slices": dict(self.slices or {})}
         outputs = {"report": "Report", "predictions": "Predictions"}
-        return make("evaluate", measure_model, inputs, outputs, how, aside={"gold": answers.artifact})
+        aside = {"gold": answers.artifact, "tensors": list(tensors)}
+        return make("evaluate", measure_model, inputs, outputs, how, aside=aside)
 
 
-def evaluate(run: Run, model: ForTask[Model], ground: Ground) -> Handle[Report]:
+def evaluate(run: Run, model: Trained[Model], ground: Ground) -> Handle[Report]:
     """Measure a model."""
-    step = ground.evaluation(model.artifact, model.task)
-    return Handle(run.session.one(step)["report"], run.home, Report.from_payload)
+    return Handle(_measure(run, model, ground), run.home, Report.from_payload)
 
 
-def bless(run: Run, model: ForTask[Model], ground: Ground, rules: Sequence[Rule]) -> Blessed:
+def bless(run: Run, model: Trained[Model], ground: Ground, rules: Sequence[Rule]) -> Blessed:
     """Measure, compare, try, judge."""
     if not rules:
         raise UsageError("a blessing needs at least one rule, say at_least('accuracy', 0.7)")
-    report = run.session.one(ground.evaluation(model.artifact, model.task))["report"]
+    report = _measure(run, model, ground)
     trial = run.session.one(_trial(model.artifact, ground.on))["report"]
     inputs = {"model": model.artifact, "report": report, "trial": trial}
     for name in sorted({rule.baseline for rule in rules if rule.baseline is not None}):
@@ -99,7 +102,12 @@ def bless(run: Run, model: ForTask[Model], ground: Ground, rules: Sequence[Rule]
     return Blessed(model.artifact, Handle(report, run.home, Report.from_payload), blessing)
 
 
-def _baseline(run: Run, name: str, model: ForTask[Model], ground: Ground) -> Artifact | None:
+def _measure(run: Run, model: Trained[Model], ground: Ground) -> Artifact:
+    tensors = run.features(ground.on, model.features)
+    return run.session.one(ground.evaluation(model.artifact, model.task, tensors))["report"]
+
+
+def _baseline(run: Run, name: str, model: Trained[Model], ground: Ground) -> Artifact | None:
     """Find what a candidate is compared with: the live model.
 
     Where the candidate is live itself, it is what was live before it, as when it was blessed, as long as that
@@ -123,7 +131,13 @@ def _trial(model: Artifact, on: Rows) -> Step:
 
 
 def measure_model(
-    model: Tensors, rows: pa.Table, gold: pa.Table, task: Task, group: str | None, slices: Mapping[str, str]
+    model: Tensors,
+    rows: pa.Table,
+    gold: pa.Table,
+    tensors: Sequence[Tensors],
+    task: Task,
+    group: str | None,
+    slices: Mapping[str, str],
 ) -> dict[str, Any]:
     """Predict all rows and measure those with gold."""
     from lineshaft.core.expression import parse
@@ -133,7 +147,10 @@ def measure_model(
     from lineshaft.train.model import load
 
     loaded, table = load(model), Table(rows)
-    probabilities = loaded.predict_rows(table).numpy()
+    if tensors:
+        probabilities = loaded.predict(loaded.features.concat(tensors).values).numpy()
+    else:
+        probabilities = loaded.predict_rows(table).numpy()
     answers = known_answers(gold, task, table.row_ids)
     masks = {name: [value is True for value in parse(text).evaluate(rows).to_pylist()] for name, text in slices.items()}
     report = measuring.evaluate(

@@ -20,7 +20,7 @@ from lineshaft.core.events import emit
 from lineshaft.core.step import Step, is_pending, make, pending
 from lineshaft.core.table import ROW_ID, Table, split
 from lineshaft.errors import DataError, Diverged, UsageError
-from lineshaft.run.handles import ForTask, Handle, Rows
+from lineshaft.run.handles import ForTask, Handle, Rows, Trained
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +77,7 @@ class Search:
 
     """
 
-    best: ForTask[Model]
+    best: Trained[Model]
     selection: Selection | None
     curves: Sequence[Handle[Any]]
 
@@ -99,8 +99,8 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
     try:
         selection = search(candidates, policy, plan.metric, trainer.rung)
     except _Unknown:
-        best = pending("Model", "train")
-        return Search(ForTask(best, run.home, load, plan.task), None, ())
+        unknown = pending("Model", "train")
+        return Search(Trained(unknown, run.home, load, plan.task, plan.recipe.inputs), None, ())
     winner = trainer.states[selection.best]
     inputs = {"state": winner} | ({"schema": rows.schema} if rows.schema is not None else {})
     how = {
@@ -110,7 +110,8 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
     }
     made = run.session.one(make("model", finish, inputs, {"model": "Model"}, how))
     curves = [Handle(trainer.curves[index], run.home, dict) for index in range(len(candidates))]
-    return Search(ForTask(made["model"], run.home, load, plan.task), selection, curves)
+    best = Trained(made["model"], run.home, load, plan.task, plan.recipe.inputs)
+    return Search(best, selection, curves)
 
 
 class _Unknown(Exception):  # noqa: N818 - a dry run's way out of a search, not an error
