@@ -207,8 +207,8 @@ def head(depth: int, width: int, dropout: float, inputs: int, classes: int) -> n
 
 
 recipe = ls.Recipe(
-    head, inputs=embed, loss=ls.cross_entropy, optimizer=ls.adamw(lr=1e-2, weight_decay=0.1), batch=64, epochs=60,
-    patience=10, model={"depth": 0, "width": 64, "dropout": 0.1},
+    head, inputs=embed, loss=ls.cross_entropy, optimizer=ls.adamw(lr=1e-2, weight_decay=0.1), batch=128, epochs=60,
+    patience=6, model={"depth": 0, "width": 64, "dropout": 0.1},
 )
 SPACE = {"model.depth": [0, 1], "model.dropout": [0.1, 0.3], "optimizer.lr": [3e-3, 1e-2, 3e-2]}
 

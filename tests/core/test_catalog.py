@@ -9,7 +9,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from lineshaft.core.catalog import VERSION, Catalog, names, now, runs, uses
+from lineshaft.core.catalog import VERSION, Catalog, names, now, runs, schema_version, uses
 from lineshaft.errors import StorageError
 
 WRITER = """
@@ -52,7 +52,7 @@ def test_an_empty_file_is_brought_to_the_present_version(catalog, tmp_path):
 
 def test_a_newer_version_is_refused(catalog, tmp_path):
     with catalog.write() as connection:
-        connection.exec_driver_sql(f"UPDATE schema_version SET version = {VERSION + 1}")
+        connection.execute(sa.update(schema_version).values(version=VERSION + 1))
     with pytest.raises(StorageError, match=f"version {VERSION + 1}, this lineshaft knows {VERSION}"):
         Catalog(tmp_path / "catalog.db")
 
@@ -93,8 +93,8 @@ def test_a_failing_disk_takes_everything_back(catalog, monkeypatch):
 
 
 def test_a_full_disk_is_a_storage_error_and_harms_nothing(catalog):
-    with pytest.raises(StorageError, match="full"), catalog.write() as connection:  # noqa: PT012
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {1}")
+    with pytest.raises(StorageError, match="full"), catalog.write() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
         for number in range(1000):
             add_run(connection, f"{number}" * 100)
     assert count(catalog) == 0
@@ -120,7 +120,9 @@ def test_damage_is_found(catalog, tmp_path):
         for number in range(500):
             add_run(connection, f"run {number}")
     with catalog.read() as connection:
-        page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_runs_1'").scalar()
+        page = connection.exec_driver_sql(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_runs_1'"
+        ).scalar()
     connection = sqlite3.connect(tmp_path / "catalog.db")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

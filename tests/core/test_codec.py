@@ -20,7 +20,10 @@ COLUMNS = {
     "count": (pa.int64(), st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))),
     "flag": (pa.bool_(), st.one_of(st.none(), st.booleans())),
     "blob": (pa.binary(), st.one_of(st.none(), st.binary(max_size=8))),
-    "words": (pa.list_(pa.string()), st.one_of(st.none(), st.lists(st.one_of(st.none(), st.text(max_size=4)), max_size=3))),
+    "words": (
+        pa.list_(pa.string()),
+        st.one_of(st.none(), st.lists(st.one_of(st.none(), st.text(max_size=4)), max_size=3)),
+    ),
     "nested.value": (
         pa.struct([("a", pa.int32()), ("b", pa.list_(pa.float32()))]),
         st.one_of(st.none(), st.fixed_dictionaries({"a": st.integers(-9, 9), "b": st.lists(st.just(0.5), max_size=2)})),
@@ -89,7 +92,9 @@ def test_a_type_that_parquet_does_not_know_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool], ids=str
+    "dtype",
+    [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool],
+    ids=str,
 )
 def test_tensors_of_every_type_come_back(dtype):
     value = torch.arange(6).reshape(2, 3).to(dtype)

@@ -80,7 +80,9 @@ def test_equal_as_main_and_as_the_stable_module(scripts):
     text = (scripts / "main_script.py").read_text()
     tail = "\nif __name__ == '__main__':\n    from lineshaft.core.fingerprint import fingerprint\n    print(fingerprint(f).digest)\n"
     (scripts / "main_script.py").write_text(text + tail)
-    code = f"import runpy, sys\nsys.argv = ['x']\nrunpy.run_path({str(scripts / 'main_script.py')!r}, run_name='__main__')"
+    code = (
+        f"import runpy, sys\nsys.argv = ['x']\nrunpy.run_path({str(scripts / 'main_script.py')!r}, run_name='__main__')"
+    )
     assert elsewhere(scripts, code) == elsewhere(scripts, "print(fingerprint(m.f).digest)")
 
 

@@ -334,8 +334,10 @@ METHODS = {
         "K = 2",
     ),
     "dataclass factory": (
-        "from dataclasses import dataclass, field\ndef g(): return [1]\n"
-        "@dataclass\nclass A:\n    k: list = field(default_factory=g)\ndef f(): return A()",
+        (
+            "from dataclasses import dataclass, field\ndef g(): return [1]\n"
+            "@dataclass\nclass A:\n    k: list = field(default_factory=g)\ndef f(): return A()"
+        ),
         "[1]",
         "[2]",
     ),
@@ -360,8 +362,10 @@ METHODS = {
         "extra = 2",
     ),
     "dataclass that is a list": (
-        "from dataclasses import dataclass\n@dataclass\nclass A(list):\n    k: int = 0\n"
-        "V = A()\nV.append(1)\ndef f(): return V",
+        (
+            "from dataclasses import dataclass\n@dataclass\nclass A(list):\n    k: int = 0\n"
+            "V = A()\nV.append(1)\ndef f(): return V"
+        ),
         "append(1)",
         "append(2)",
     ),
@@ -413,8 +417,10 @@ METHODS = {
     ),
     "callable object's body": ("class A:\n    def __call__(self): return 1\nf = A()", "return 1", "return 2"),
     "object copied by name": (
-        "class A:\n    def __init__(self, k): self.k = k\n    def __reduce__(self): return 'V'\n"
-        "V = A(1)\ndef f(): return V",
+        (
+            "class A:\n    def __init__(self, k): self.k = k\n    def __reduce__(self): return 'V'\n"
+            "V = A(1)\ndef f(): return V"
+        ),
         "A(1)",
         "A(2)",
     ),
@@ -434,20 +440,26 @@ METHODS = {
         "k = 2",
     ),
     "abstract base": (
-        "import abc\nclass B(abc.ABC):\n    @abc.abstractmethod\n    def g(self): return 1\n"
-        "class A(B):\n    def g(self): return super().g()\ndef f(): return A()",
+        (
+            "import abc\nclass B(abc.ABC):\n    @abc.abstractmethod\n    def g(self): return 1\n"
+            "class A(B):\n    def g(self): return super().g()\ndef f(): return A()"
+        ),
         "return 1",
         "return 2",
     ),
     "partial method": (
-        "from functools import partialmethod\nclass A:\n    def g(self, k): return k\n    h = partialmethod(g, 1)\n"
-        "def f(): return A().h()",
+        (
+            "from functools import partialmethod\nclass A:\n    def g(self, k): return k\n    h = partialmethod(g, 1)\n"
+            "def f(): return A().h()"
+        ),
         "(g, 1)",
         "(g, 2)",
     ),
     "cached property's body": (
-        "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
-        "def f(): return A().g",
+        (
+            "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
+            "def f(): return A().g"
+        ),
         "return 1",
         "return 2",
     ),
@@ -489,9 +501,11 @@ LIBRARIES = {
     ),
     "module mode": ("import torch\nK = torch.nn.Dropout(0.5)\ndef f(): return K", "(0.5)", "(0.5).eval()"),
     "weights of a dataclass module": (
-        "import torch\nfrom dataclasses import dataclass\n@dataclass(eq=False)\nclass N(torch.nn.Module):\n    k: int\n"
-        "    def __post_init__(self):\n        super().__init__()\n        self.w = torch.nn.Parameter(torch.zeros(1))\n"
-        "V = N(1)\ndef f(): return V",
+        (
+            "import torch\nfrom dataclasses import dataclass\n@dataclass(eq=False)\nclass N(torch.nn.Module):\n    k: int\n"
+            "    def __post_init__(self):\n        super().__init__()\n        self.w = torch.nn.Parameter(torch.zeros(1))\n"
+            "V = N(1)\ndef f(): return V"
+        ),
         "zeros",
         "ones",
     ),
@@ -570,16 +584,24 @@ SAME = {
         "from functools import cache\n@cache\ndef f(x): return x\nf(1)",
     ),
     "filled cached property": (
-        "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
-        "V = A()\ndef f(): return V",
-        "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
-        "V = A()\nV.g\ndef f(): return V",
+        (
+            "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
+            "V = A()\ndef f(): return V"
+        ),
+        (
+            "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
+            "V = A()\nV.g\ndef f(): return V"
+        ),
     ),
     "field left out of comparisons": (
-        "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
-        "V = A(1)\ndef f(): return V",
-        "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
-        "V = A(2)\ndef f(): return V",
+        (
+            "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
+            "V = A(1)\ndef f(): return V"
+        ),
+        (
+            "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
+            "V = A(2)\ndef f(): return V"
+        ),
     ),
     "value of a rebound global": (
         "n = 0\ndef f():\n    global n\n    n += 1\n    return n",

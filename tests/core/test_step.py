@@ -336,7 +336,10 @@ def test_local_processes_give_what_one_process_gives(tmp_path):
 
 def test_a_step_that_means_something_else_in_a_worker_is_refused(home, monkeypatch):
     monkeypatch.setattr(jobs, "SETTING", 2)
-    with pytest.raises(UsageError, match=r"constant core\.jobs\.SETTING"), session(home, engine=LocalProcesses(2)) as shaft:
+    with (
+        pytest.raises(UsageError, match=r"constant core\.jobs\.SETTING"),
+        session(home, engine=LocalProcesses(2)) as shaft,
+    ):
         shaft.all([step_of(jobs.setting, value) for value in range(2)])
     assert committed(home) == 0
 
@@ -353,7 +356,7 @@ def test_a_worker_that_dies_is_reported_and_its_steps_are_free(home):
 
 @pytest.mark.crash
 def test_eight_processes_compute_each_step_once(home, tmp_path):
-    home.catalog  # noqa: B018
+    home.catalog
     log = tmp_path / "log"
     started = [spawn(home, log, seconds=0.05, count=6) for _ in range(8)]
     said = [process.communicate(timeout=60) for process in started]
@@ -400,7 +403,14 @@ def test_a_holder_stopped_past_its_term_commits_nothing_and_takes_the_others_res
         assert connection.execute(sa.select(executions)).all() == before
 
 
-POINTS = ["step.before_compute", "step.computed", "object.before_put", "object.after_put", "write.begun", "write.synced"]
+POINTS = [
+    "step.before_compute",
+    "step.computed",
+    "object.before_put",
+    "object.after_put",
+    "write.begun",
+    "write.synced",
+]
 POINTS += ["write.renamed", "commit.before", "commit.inside", "commit.after"]
 
 
@@ -448,5 +458,5 @@ def test_every_error_on_purpose_goes_through_as_it_is(home):
     def refusing(value):
         raise UsageError("so it is")
 
-    with pytest.raises(LineshaftError, match="^so it is$"), session(home) as shaft:
+    with pytest.raises(LineshaftError, match=r"^so it is$"), session(home) as shaft:
         shaft.one(step_of(refusing))

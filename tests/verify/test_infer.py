@@ -193,6 +193,15 @@ def test_keys_are_unique_and_gold_is_not_for_serving():
     assert not pair["b"].unique
 
 
+def test_gold_that_some_rows_lack_may_be_missing_from_all_rows_of_the_next_data():
+    rows = [{"n": at % 7, "y": "yes" if at % 20 == 0 else None} for at in range(2000)]
+    schema = infer_schema(rows, gold=["y"])
+    assert not schema["y"].must_be_there
+    assert "100 of 2,000" in schema["y"].notes["presence"]
+    assert schema.check([{**row, "y": None} for row in rows]).ok
+    assert infer_schema([{"n": at % 7, "y": "yes"} for at in range(100)], gold=["y"])["y"].required
+
+
 def test_a_key_or_gold_column_that_is_not_there():
     with pytest.raises(UsageError, match="column 'idd' is not in the data; did you mean 'id'"):
         infer_schema([{"id": 1}], key="idd")

@@ -1,22 +1,18 @@
-"""The ``lineshaft`` command: its groups, and how errors become exit codes.
-
-Exit codes: 0 fine, 1 the answer is no (anomalies, not blessed), 2 wrong use, 3 failed.
-"""
+"""The ``lineshaft`` command: its groups, and the options that belong to no command."""
 
 from __future__ import annotations
 
+import io
 import sys
-import traceback
-from types import TracebackType
+from typing import Annotated
 
 import typer
 
+from lineshaft import __version__
 from lineshaft.cli import data, release, runs, upkeep
-from lineshaft.errors import LineshaftError
 
 app = typer.Typer(
     name="lineshaft",
-    help="From raw, unlabelled data to a served model, on one shaft.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -26,28 +22,25 @@ for part in (runs, data, release, upkeep):
     part.add_to(app)
 
 
-class _Reported:
-    """Says what went wrong and leaves with the exit code for it; the user's own errors keep their traceback."""
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lineshaft {__version__}")
+        raise typer.Exit
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or isinstance(error, SystemExit):
-            return
-        if isinstance(error, KeyboardInterrupt):
-            print("interrupted; run again to go on", file=sys.stderr)
-            raise SystemExit(130) from None
-        if isinstance(error, LineshaftError):
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            raise SystemExit(error.exit_code) from None
-        traceback.print_exception(kind, error, trace)
-        raise SystemExit(3) from None
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From raw, unlabelled data to a served model, on one shaft."""
+    del version  # its callback has done what it asks for
 
 
 def main() -> None:
     """Run the command line."""
-    with _Reported():
-        app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter still shows the rest
+    app()

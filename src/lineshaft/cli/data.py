@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lineshaft.cli.output import AsJson, document, finish, say
+from lineshaft.cli.outcome import reported
+from lineshaft.cli.output import AsJson, document, finish, own_output, say
 from lineshaft.errors import UsageError
+
+if TYPE_CHECKING:
+    from lineshaft.collect.sources.base import Source
+    from lineshaft.core.task import Task
+    from lineshaft.verify.statistics.summary import ColumnStatistics
+
+TOP = 5  # most frequent values that the JSON of stats names
 
 Data = Annotated[Path, typer.Argument(help="Parquet, CSV, JSON lines or Arrow file.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("stats")(stats)
-    app.command("check")(check)
+    app.command("stats")(reported(stats))
+    app.command("check")(reported(check))
     schema = typer.Typer(help="Schemas: infer.", no_args_is_help=True)
-    schema.command("infer")(infer)
+    schema.command("infer")(reported(infer))
     schema.callback()(_group)
     app.add_typer(schema, name="schema")
     label = typer.Typer(help="Labels: apply labeling functions.", no_args_is_help=True)
-    label.command("apply")(apply)
+    label.command("apply")(reported(apply))
     label.callback()(_group)
     app.add_typer(label, name="label")
 
@@ -37,7 +45,7 @@ def stats(data: Data, as_json: AsJson = False) -> None:
 
     found = statistics(data)
     if as_json:
-        document(found.payload())
+        document({"rows": found.rows, "columns": [_described(column) for column in found]})
     else:
         say(str(found))
 
@@ -70,10 +78,10 @@ def infer(
     """Propose a schema for data; people read, edit and keep it."""
     from lineshaft.verify.infer import infer_schema
 
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists: a schema belongs to people; remove it or choose another name")
     found = infer_schema(data, ranges=ranges, gold=tuple(gold or ()), key=tuple(key or ()))
     if out is not None:
-        if out.exists():
-            raise UsageError(f"{out} exists: a schema belongs to people; remove it or choose another name")
         found.save(out)
     if as_json:
         document(found.plain())
@@ -92,32 +100,45 @@ def apply(
     from lineshaft.collect.apply import apply as ask
     from lineshaft.core import script
     from lineshaft.core.table import read_table
-    from lineshaft.core.task import Task
 
-    module = script.load(file)
-    sources = _sources(module)
-    task = next((value for value in vars(module).values() if isinstance(value, Task)), None)
-    table = read_table(data)
-    votes = ask(sources, table, classes=None if task is None else task.classes)
-    truth = None
-    if gold is not None:
-        if task is None:
-            raise UsageError(f"{file.name} defines no ls.Task, so the classes of --gold are not known")
-        truth = task.encode(table.column(gold).to_pylist())
-    analysis = analyze(votes, gold=truth)
+    with own_output(alone=as_json):
+        module = script.load(file)
+        sources, task = _sources(module, file), _task(module, file, gold)
+        table = read_table(data)
+        truth = None if task is None or gold is None else task.encode(table.column(gold).to_pylist())
+        votes = ask(sources, table, classes=None if task is None else task.classes)
+        analysis = analyze(votes, gold=truth)
     if as_json:
-        document({"sources": analysis.to_arrow().to_pylist(), "rows": len(table)})
+        document({"sources": analysis.to_arrow().to_pylist(), "rows": len(table), "covered": analysis.covered})
     else:
         say(str(analysis))
 
 
-def _sources(module: Any) -> list[Any]:
+def _described(column: ColumnStatistics) -> dict[str, Any]:
+    plain = {name: getattr(column, name) for name in ("name", "type", "count", "missing", "distinct")}
+    numbers = {name: getattr(column, name) for name in ("mean", "std", "min", "max")}
+    median = column.quantile(0.5) if len(column.finite_sample()) else None
+    top = [{"value": value, "count": count} for value, count in column.top(TOP)]
+    return {**plain, **numbers, "median": median, "top": top}
+
+
+def _task(module: Any, file: Path, gold: str | None) -> Task | None:
+    """Find the file's task: that of the gold column where one is named, else the first."""
+    from lineshaft.core.task import Task
+
+    tasks = [value for value in vars(module).values() if isinstance(value, Task)]
+    if gold is not None and not tasks:
+        raise UsageError(f"{file.name} defines no ls.Task, so the classes of --gold {gold} are not known")
+    return next((task for task in tasks if task.gold == gold), tasks[0] if tasks else None)
+
+
+def _sources(module: Any, file: Path) -> list[Source]:
     from lineshaft.collect.sources.base import Source
 
-    found: list[Any] = []
+    found: list[Source] = []
     for value in vars(module).values():
         items = value if isinstance(value, (list, tuple)) else [value]
         found += [item for item in items if isinstance(item, Source) and item not in found]
     if not found:
-        raise UsageError("the file defines no labeling functions; decorate some with @ls.labeling_function()")
+        raise UsageError(f"{file.name} defines no labeling functions; decorate some with @ls.labeling_function()")
     return found

@@ -1,25 +1,32 @@
-"""Commands about runs: run, why, runs, lineage."""
+"""Commands about runs: run, why, runs, lineage, report."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lineshaft.cli.output import AsJson, document, say
-from lineshaft.errors import UsageError
+from lineshaft.cli.outcome import reported
+from lineshaft.cli.output import AsJson, document, own_output, say
+from lineshaft.errors import LineshaftError, UsageError
+
+if TYPE_CHECKING:
+    from lineshaft.run.facade import Run
 
 Script = Annotated[Path, typer.Argument(help="A Python file with a function main(run).", metavar="FILE.py")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("run")(run)
-    app.command("why")(why)
-    app.command("runs")(runs)
-    app.command("lineage")(lineage)
+    app.command("run")(reported(run))
+    app.command("why")(reported(why))
+    app.command("runs")(reported(runs))
+    app.command("lineage")(reported(lineage))
+    app.command("report")(reported(report))
 
 
 def run(
@@ -37,31 +44,28 @@ def run(
     from lineshaft.ui.console import Console
 
     started = time.perf_counter()
-    main = _main_of(script.load(file), file)
-    current = Run(file.name, engine=LocalProcesses(workers) if workers else InProcess())
-    with Console(quiet=as_json) as console, listening(console.hear), current:
-        main(current)
+    with own_output(alone=as_json), Console(quiet=as_json) as console, listening(console.hear):
+        main = _main_of(script.load(file), file)
+        current = Run(file.name, engine=LocalProcesses(workers) if workers else InProcess())
+        try:
+            with current:
+                main(current)
+        except BaseException:  # a run that failed, or was refused, has a page too
+            with contextlib.suppress(LineshaftError):
+                _write(report, current)
+            raise
+        _write(report, current)
     session = current.session
     assert isinstance(session, Session)  # noqa: S101 - only dry runs have another
-    if report is not None:
-        from lineshaft.ui.report import write_report
-
-        write_report(current.home, current.id, report)
-        say(f"report: {report}")
     seconds = round(time.perf_counter() - started, 3)
-    steps = session.executed + session.reused
+    counts = {"steps": session.executed + session.reused, "executed": session.executed, "reused": session.reused}
     if as_json:
-        document(
-            {
-                "run": current.id,
-                "steps": steps,
-                "executed": session.executed,
-                "reused": session.reused,
-                "seconds": seconds,
-            }
-        )
-    else:
-        say(f"{file.name}: {steps} steps, {session.executed} executed, {session.reused} reused, {seconds:.1f} s")
+        document({"run": current.id, **counts, "seconds": seconds})
+        return
+    if report is not None:
+        say(f"report: {report}")
+    told = f"{counts['steps']} steps, {session.executed} executed, {session.reused} reused"
+    say(f"{file.name}: {told}, {seconds:.1f} s")
 
 
 def why(
@@ -75,26 +79,25 @@ def why(
     from lineshaft.run.facade import Run
     from lineshaft.run.handles import DryRunEnd
 
-    main = _main_of(script.load(file), file)
-    current = Run(file.name, dry=True)
-    session = current.session
-    assert isinstance(session, DrySession)  # noqa: S101 - dry=True was given
-    end = ""
-    with current:
-        try:
-            main(current)
-        except DryRunEnd as reached:
-            end = str(reached)
+    with own_output(alone=as_json):
+        main = _main_of(script.load(file), file)
+        current = Run(file.name, dry=True)
+        session = current.session
+        assert isinstance(session, DrySession)  # noqa: S101 - dry=True was given
+        end = ""
+        with current:
+            try:
+                main(current)
+            except DryRunEnd as reached:
+                end = str(reached)
     reasons = [reason for reason in session.reasons if step is None or step in reason.step]
-    if as_json:
-        document(
-            {"steps": [{"step": r.step, "verdict": r.verdict, "changes": list(r.changes)} for r in reasons], "end": end}
-        )
-        return
     if step is not None and not reasons:
-        raise UsageError(
-            f"no step of {file.name} is called {step!r}; it has {', '.join(r.step for r in session.reasons)}"
-        )
+        known = ", ".join(dict.fromkeys(reason.step for reason in session.reasons)) or "no steps"
+        raise UsageError(f"no step of {file.name} is called {step!r}; it has {known}")
+    if as_json:
+        told = [{"step": r.step, "verdict": r.verdict, "changes": list(r.changes)} for r in reasons]
+        document({"steps": told, "end": end})
+        return
     for reason in reasons:
         if reason.verdict != "reused" or step is not None:
             say(str(reason))
@@ -136,6 +139,37 @@ def lineage(
         document(graph.as_json())
     else:
         say(draw(graph))
+
+
+def report(
+    run: Annotated[str | None, typer.Argument(help="A run's id or its beginning; default: the latest.")] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Write a run, however old, as one HTML page."""
+    from lineshaft.core.home import Home
+    from lineshaft.run.record import latest
+    from lineshaft.ui.report import write_report
+
+    home = Home()
+    known = [row["run"] for row in latest(home, limit=sys.maxsize)]
+    found = known[:1] if run is None else [name for name in known if name.startswith(run)]
+    if not found:
+        raise UsageError(f"there is no run {run or 'yet'}; there are {', '.join(known[:5]) or 'none'}")
+    if len(found) > 1:
+        raise UsageError(f"{run!r} begins {len(found)} runs: {', '.join(found[:5])}; give more of it")
+    write_report(home, found[0], out)
+    if as_json:
+        document({"run": found[0], "report": str(out)})
+    else:
+        say(f"run {found[0]}: {out}")
+
+
+def _write(path: Path | None, run: Run) -> None:
+    if path is not None:
+        from lineshaft.ui.report import write_report
+
+        write_report(run.home, run.id, path)
 
 
 def _main_of(module: Any, file: Path) -> Any:

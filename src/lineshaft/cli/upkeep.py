@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from lineshaft.cli.outcome import reported
 from lineshaft.cli.output import AsJson, document, finish, say
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("gc")(gc)
-    app.command("doctor")(doctor)
+    app.command("gc")(reported(gc))
+    app.command("doctor")(reported(doctor))
 
 
 def gc(
@@ -29,9 +30,8 @@ def gc(
         document({"runs": swept.runs, "objects": swept.objects, "bytes": swept.bytes, "kept": swept.kept})
     else:
         word = "would remove" if dry_run else "removed"
-        say(
-            f"{word} {swept.runs} runs and {swept.objects} objects ({swept.bytes / 1e6:.1f} MB); {swept.kept} objects stay"
-        )
+        gone = f"{swept.runs} runs and {swept.objects} objects ({swept.bytes / 1e6:.1f} MB)"
+        say(f"{word} {gone}; {swept.kept} objects stay")
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -25,6 +25,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import itertools
 import logging
 import re
 import reprlib
@@ -48,6 +49,7 @@ _SKIPPED = (
 )  # fmt: skip
 _CACHED = type(functools.cache(len))
 _PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray, type(Ellipsis), type(NotImplemented)}
+_FILLED = (list, dict, set, itertools.count)
 _CONTAINERS = (list, tuple, dict, set, frozenset, str, bytes, int, float)
 _CLASS_NOISE = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__firstlineno__", "__static_attributes__",
@@ -324,6 +326,8 @@ class _Walk:
         rebound = source.rebound(file, space)
         if first in rebound:
             return self._rebound(first, rebound, space, module)
+        if self._inside is not None and first.islower() and isinstance(space.get(first), _FILLED):
+            return "state"  # a register or counter of lineshaft's own, filled while it works; tables are in capitals
         if first in space:
             self._path.append(".".join(chain))
             described = self._chain(space[first], chain, module)

@@ -80,7 +80,7 @@ class Table:
         return Table(self.arrow.select([ROW_ID, *(name for name in names if name != ROW_ID)]))
 
     def filter(self, keep: Any) -> Table:
-        """Keep the rows where ``keep`` (booleans, one per row) is true; chunk borders stay, a chunk left without rows goes."""
+        """Keep the rows where ``keep`` (booleans, one per row) is true; a chunk left without rows goes."""
         import numpy as np
         import pyarrow as pa
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -40,23 +40,31 @@ class Reason:
 
 
 def explain(catalog: Catalog, step: Step, script: str) -> Reason:
-    """Compare a step that is not known with its namesake of the last time, in this script first."""
+    """Compare a step that is not known with its namesake of the last time, in this script first.
+
+    One name may stand for several steps of a run (one per chunk, say): the one that differs least is the one compared.
+    """
     with catalog.read() as connection:
         query = (
-            sa.select(executions)
+            sa.select(executions, uses.c.run.label("used_by"))
             .join(uses, uses.c.execution == executions.c.id)
             .join(runs, runs.c.id == uses.c.run)
             .where(executions.c.step == step.name)
             .order_by((runs.c.script == script).desc(), runs.c.started.desc(), uses.c.position.desc())
         )
-        last = connection.execute(query).first()
-        if last is None:
-            return Reason(step.name, "runs", ("never ran before",))
-        rows = connection.execute(sa.select(inputs).where(inputs.c.execution == last.id).order_by(inputs.c.position))
-        eaten = [(row.name, row.digest) for row in rows if not row.name.startswith("~")]
-    before = [Ingredient(*item) for item in json.loads(last.ingredients)]
-    changes = [*_code(before, list(step.ingredients)), *_inputs(eaten, step)]
-    return Reason(step.name, "runs", tuple(changes) or ("its objects are missing or damaged",))
+        known = connection.execute(query).all()
+        last = [_changes(connection, row, step) for row in known if row.used_by == known[0].used_by]
+    if not last:
+        return Reason(step.name, "runs", ("never ran before",))
+    least = min(last, key=len)
+    return Reason(step.name, "runs", tuple(least) or ("its objects are missing or damaged",))
+
+
+def _changes(connection: sa.Connection, execution: Any, step: Step) -> list[str]:
+    rows = connection.execute(sa.select(inputs).where(inputs.c.execution == execution.id).order_by(inputs.c.position))
+    eaten = [(row.name, row.digest) for row in rows if not row.name.startswith("~")]
+    before = [Ingredient(*item) for item in json.loads(execution.ingredients)]
+    return [*_code(before, list(step.ingredients)), *_inputs(eaten, step)]
 
 
 def _code(before: list[Ingredient], after: list[Ingredient]) -> list[str]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lineshaft.errors import DataError, UsageError
+from lineshaft.release.bootstrap import groups_of, interval, sums_of
 from lineshaft.release.metrics import BINS, Floats, Layout, from_sums, per_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RESAMPLES = 1000
-LEVEL = 0.95
+SHOWN = ("accuracy", "f1", "log_loss", "ece")  # what a table for people has room for
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,18 @@ class Report:
         return cls(payload)
 
     def __str__(self) -> str:
-        lines = [f"{'':24}{'rows':>7}  " + "".join(f"{name:>26}" for name in ("accuracy", "f1", "log_loss", "ece"))]
+        lines = [f"{'':24}{'rows':>7}  " + "".join(f"{name:>24}" for name in SHOWN)]
         for name, part in [("all", self.content), *self.content["slices"].items()]:
-            cells = "".join(f"{_cell(part['metrics'][metric]):>26}" for metric in ("accuracy", "f1", "log_loss", "ece"))
+            cells = "".join(f"{shown(part['metrics'][metric]):>24}" for metric in SHOWN)
             lines.append(f"{name[:24]:24}{part['rows']:>7}  {cells}")
         return "\n".join(lines)
+
+
+def shown(metric: Mapping[str, float | None]) -> str:
+    """Write a metric with its interval."""
+    if metric["value"] is None:
+        return "undefined"
+    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
 
 
 def evaluate(
@@ -69,9 +76,9 @@ def evaluate(
 ) -> Report:
     """Measure predictions against gold.
 
-    Intervals are percentiles of a Poisson bootstrap (1,000 resamples; Chamandy et al., 2012): each row, or each group
-    of rows where ``groups`` is given, is drawn Poisson(1) times. Give the groups that the split kept together, or the
-    intervals are too narrow.
+    Intervals are the middle 95 % of 1,000 bootstrap resamples of the rows, or of whole groups of rows where ``groups``
+    is given. Give the groups that the split kept together, or the intervals are too narrow. They say nothing of what
+    was never seen: five right answers of five give [1, 1].
 
     Parameters
     ----------
@@ -91,64 +98,74 @@ def evaluate(
     Raises
     ------
     DataError
-        Shapes disagree, a probability is not finite, or no row has gold.
+        Shapes disagree, a row is not probabilities, a true class is none of the classes, or no row has gold.
 
     """
-    probabilities, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=np.int64)
+    probabilities, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(truth)
     _check(probabilities, truth, classes)
     known = truth >= 0
     if not known.any():
         raise DataError("no row has gold, so nothing can be measured; give rows with a value in the gold column")
-    table = per_row(probabilities[known], truth[known])
-    draws = _draws(
-        None if groups is None else [g for g, keep in zip(groups, known, strict=True) if keep], len(table), seed
-    )
-    content = _part(table, draws, len(classes)) | {"classes": list(classes), "slices": {}}
-    for name, mask in (slices or {}).items():
-        inside = np.asarray(mask, dtype=bool)[known]
-        content["slices"][name] = _part(table[inside], draws[:, inside], len(classes))
-    layout, sums = Layout(len(classes)), table.sum(0)
-    content["confusion"] = sums[layout.confusion].reshape(len(classes), -1).astype(int).tolist()
-    content["reliability"] = _reliability(sums, layout)
-    return Report(content)
+    masks = {"": known} | {name: known & _booleans(mask, len(known), name) for name, mask in (slices or {}).items()}
+    table = per_row(probabilities[known], truth[known].astype(np.int64))
+    parts = [table * mask[known][:, None] for mask in masks.values()]
+    sums = np.split(sums_of(np.hstack(parts), _members(groups, known), seed), len(parts), axis=1)
+    measured = {
+        name: {"rows": int(mask.sum()), "metrics": {m: interval(v) for m, v in from_sums(part, len(classes)).items()}}
+        for (name, mask), part in zip(masks.items(), sums, strict=True)
+    }
+    whole = measured.pop("")
+    seen = {
+        "confusion": _confusion(probabilities[known], truth[known]),
+        "reliability": _reliability(table.sum(0), Layout(len(classes))),
+    }
+    return Report(whole | {"classes": list(classes), "slices": measured} | seen)
 
 
-def _check(probabilities: Floats, truth: NDArray[np.int64], classes: Sequence[str]) -> None:
-    if probabilities.ndim != 2 or probabilities.shape != (len(truth), len(classes)):
+def _check(probabilities: Floats, truth: NDArray[Any], classes: Sequence[str]) -> None:
+    if probabilities.ndim != 2 or truth.ndim != 1 or probabilities.shape != (len(truth), len(classes)):
         raise DataError(
-            f"probabilities {list(probabilities.shape)}, {len(truth)} true classes and {len(classes)} class names do not "
-            f"fit: [rows, classes] is wanted"
+            f"probabilities {list(probabilities.shape)}, true classes {list(truth.shape)} and {len(classes)} class "
+            f"names do not fit: [rows, classes] and [rows] are wanted"
         )
+    if len(classes) < 2:
+        raise DataError(f"there is nothing to tell apart: {len(classes)} class; two or more are wanted")
     if not np.isfinite(probabilities).all():
         raise DataError(f"{int((~np.isfinite(probabilities)).any(1).sum())} rows have a probability that is not finite")
+    # Softmax in half precision is off by a thousandth; scores that are no probabilities are off by far more.
+    odd = (np.abs(probabilities.sum(1) - 1) > 1e-2) | (probabilities < -1e-6).any(1)
+    if odd.any():
+        row = int(odd.argmax())
+        raise DataError(f"row {row} is no probabilities: {probabilities[row].tolist()}; apply softmax to scores first")
+    if len(truth) and truth.dtype.kind not in "iu":
+        raise DataError(f"true classes are {truth.dtype}; give class numbers, -1 where unknown")
     if len(truth) and (truth.max() >= len(classes) or truth.min() < -1):
         raise DataError(f"true classes run from {truth.min()} to {truth.max()}, there are {len(classes)} classes")
 
 
-def _draws(groups: Sequence[Any] | None, n: int, seed: int) -> NDArray[np.float32]:
-    """Draw W [B + 1, n]: ones, then Poisson(1) counts, equal for the rows of a group."""
-    generator = np.random.default_rng(seed)
-    members = np.arange(n) if groups is None else np.unique(np.array([str(g) for g in groups]), return_inverse=True)[1]
-    counts = generator.poisson(1.0, (RESAMPLES, int(members.max()) + 1)).astype(np.float32)
-    return np.vstack([np.ones((1, n), np.float32), counts[:, members]])
+def _booleans(mask: Sequence[bool] | NDArray[Any], n: int, name: str) -> NDArray[np.bool_]:
+    found = np.asarray(mask)
+    if found.shape != (n,) or (n and found.dtype != bool):
+        raise DataError(f"slice {name!r} is {found.dtype} {list(found.shape)}; {n} booleans are wanted, one per row")
+    return found.astype(bool)
 
 
-def _part(table: Floats, draws: NDArray[np.float32], k: int) -> dict[str, Any]:
-    """Measure the rows of one slice; metrics of no rows are null."""
-    metrics = from_sums(draws.astype(np.float64) @ table, k)
-    return {"rows": len(table), "metrics": {name: _interval(values) for name, values in metrics.items()}}
+def _members(groups: Sequence[Any] | None, known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if groups is None:
+        return groups_of(None, int(known.sum()))
+    if len(groups) != len(known):
+        raise DataError(f"{len(groups)} groups for {len(known)} rows; give one per row")
+    return groups_of([group for group, keep in zip(groups, known, strict=True) if keep], int(known.sum()))
 
 
-def _interval(values: Floats) -> dict[str, float | None]:
-    drawn = values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(values[0]) or not len(drawn):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"value": round(float(values[0]), 6), "low": round(float(low), 6), "high": round(float(high), 6)}
+def _confusion(probabilities: Floats, truth: NDArray[Any]) -> list[list[int]]:
+    k = probabilities.shape[1]
+    pairs = np.bincount(truth * k + probabilities.argmax(1), minlength=k * k)
+    return [[int(count) for count in row] for row in pairs.reshape(k, k)]
 
 
 def _reliability(sums: Floats, layout: Layout) -> list[dict[str, float]]:
-    rows, confidence, right = (sums[layout.binned(part)] for part in range(3))
+    rows, confidence, right = (sums[layout.bins(part)] for part in range(3))
     return [
         {
             "rows": int(rows[b]),
@@ -158,9 +175,3 @@ def _reliability(sums: Floats, layout: Layout) -> list[dict[str, float]]:
         for b in range(BINS)
         if rows[b]
     ]
-
-
-def _cell(metric: dict[str, float | None]) -> str:
-    if metric["value"] is None:
-        return "no rows"
-    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"

@@ -2,8 +2,8 @@
 
 Legend: n rows, k classes, s statistics, B resamples::
 
-    F [n, s]   per row: right or wrong, log-loss, Brier, cell of the confusion matrix, bin of the confidence
-    W [B, n]   how often each row is drawn in each resample; the first row of W is all ones: the rows themselves
+    F [n, s]   per row: right or wrong, log-loss, Brier, class by truth and by answer, bin of the confidence
+    W [B, n]   how often each row is drawn in each resample
     W @ F      the sums; every metric is computed from a row of these
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+METRICS = ("accuracy", "balanced_accuracy", "f1", "log_loss", "brier", "ece")
 BINS = 10  # of the reliability plot and the expected calibration error
 CLIP = 1e-7  # probabilities are clipped here before a logarithm
 
@@ -41,55 +42,70 @@ class Layout:
         """Column: squared distance of the probabilities to the truth."""
         return 2
 
-    @property
-    def confusion(self) -> slice:
-        """Columns: one per pair (truth, answer), row-major."""
-        return slice(3, 3 + self.k**2)
+    def classes(self, part: int) -> slice:
+        """Columns per class: 0 it is the truth, 1 it is the answer, 2 it is both."""
+        start = 3 + part * self.k
+        return slice(start, start + self.k)
 
-    def binned(self, part: int) -> slice:
-        """Columns per confidence bin: 0 rows, 1 confidence, 2 right."""
-        start = 3 + self.k**2 + part * BINS
+    def bins(self, part: int) -> slice:
+        """Columns per bin of the confidence: 0 rows, 1 confidence, 2 right."""
+        start = 3 + 3 * self.k + part * BINS
         return slice(start, start + BINS)
+
+    @property
+    def width(self) -> int:
+        """The number of columns, s."""
+        return 3 + 3 * self.k + 3 * BINS
 
 
 def per_row(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
     """Compute F, float64 [n, s], from probabilities [n, k] and true class numbers [n]."""
     n, k = probabilities.shape
-    layout = Layout(k)
-    table = np.zeros((n, 3 + k**2 + 3 * BINS))
+    layout, rows = Layout(k), np.arange(n)
+    table = np.zeros((n, layout.width))
     answer, confidence = probabilities.argmax(1), probabilities.max(1)
-    rows = np.arange(n)
     right = answer == truth
     table[:, layout.right] = right
     table[:, layout.loss] = -np.log(np.clip(probabilities[rows, truth], CLIP, 1.0))
     table[:, layout.brier] = ((probabilities - np.eye(k)[truth]) ** 2).sum(1)
-    table[rows, layout.confusion.start + truth * k + answer] = 1.0
+    for part, (class_, value) in enumerate(((truth, 1.0), (answer, 1.0), (truth, right))):
+        table[rows, layout.classes(part).start + class_] = value
     bin_ = np.minimum((confidence * BINS).astype(int), BINS - 1)
     for part, value in enumerate((np.ones(n), confidence, right)):
-        table[rows, layout.binned(part).start + bin_] = value
+        table[rows, layout.bins(part).start + bin_] = value
     return table
 
 
 def from_sums(sums: Floats, k: int) -> dict[str, Floats]:
-    """Compute every metric from sums [B, s]; each is an array [B]. Undefined ones (no rows) are NaN."""
+    """Compute every metric from sums [B, s]; each is an array [B], NaN where it is undefined (no rows, say).
+
+    ``f1`` is that of the second of two classes, the mean over the classes that occur (as truth or answer) where there
+    are more; ``balanced_accuracy`` is the mean recall of the classes that occur as truth; ``brier`` runs from 0 to 2
+    (Brier, 1950); ``ece`` is the expected calibration error over ten bins of the confidence (Guo et al., 2017).
+    """
     layout = Layout(k)
-    confusion = sums[:, layout.confusion].reshape(-1, k, k)
-    n = confusion.sum((1, 2))
-    true, said, hit = confusion.sum(2), confusion.sum(1), np.diagonal(confusion, axis1=1, axis2=2)
+    true, said, hit = (sums[:, layout.classes(part)] for part in range(3))
+    held, confidence, right = (sums[:, layout.bins(part)] for part in range(3))
+    n = true.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, f1 = hit / true, 2 * hit / (true + said)
-        held, confidence, right = (sums[:, layout.binned(part)] for part in range(3))
-        gap = np.where(held > 0, np.abs(confidence - right), 0.0)
         return {
             "accuracy": sums[:, layout.right] / n,
-            "balanced_accuracy": np.nanmean(np.where(true > 0, recall, np.nan), axis=1) if n.any() else n * np.nan,
-            "f1": f1[:, 1] if k == 2 else np.nan_to_num(f1).mean(1),
+            "balanced_accuracy": _mean_of_defined(recall),
+            "f1": f1[:, 1] if k == 2 else _mean_of_defined(f1),
             "log_loss": sums[:, layout.loss] / n,
             "brier": sums[:, layout.brier] / n,
-            "ece": gap.sum(1) / n,
+            "ece": np.where(held > 0, np.abs(confidence - right), 0.0).sum(1) / n,
         }
 
 
 def higher_is_better(metric: str) -> bool:
     """Say which way a metric is good."""
     return metric not in {"log_loss", "brier", "ece"}
+
+
+def _mean_of_defined(values: Floats) -> Floats:
+    """Average each row over what is not NaN."""
+    defined = ~np.isnan(values)
+    mean: Floats = np.where(defined, values, 0.0).sum(1) / defined.sum(1)
+    return mean

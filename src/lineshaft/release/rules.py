@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lineshaft.errors import UsageError
-from lineshaft.release.metrics import higher_is_better
+from lineshaft.release.metrics import METRICS, higher_is_better
 
 if TYPE_CHECKING:
     from lineshaft.release.evaluate import Report
@@ -35,7 +36,7 @@ class Verdict:
     def __str__(self) -> str:
         mark = "passed" if self.passed else "FAILED"
         wanted = "nothing to compare with" if self.wanted is None else f"wanted {self.wanted:.4f}"
-        seen = "no rows" if self.seen is None else f"{self.seen:.4f}"
+        seen = "undefined" if self.seen is None else f"{self.seen:.4f}"
         return f"{mark}: {self.rule}: {seen}, {wanted}"
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +75,10 @@ class Bound:
     where: str | None = None
     floor: bool = True
     sure: bool = False
-    baseline: str | None = None
+
+    @property
+    def baseline(self) -> None:
+        """No other model is needed."""
 
     def judge(self, report: Report, baseline: Report | None) -> Verdict:  # noqa: ARG002 - a bound needs no other model
         """Compare the metric with the bound."""
@@ -128,20 +132,26 @@ class NoWorse:
 
 def at_least(metric: str, value: float, where: str | None = None, *, sure: bool = False) -> Bound:
     """Require a metric to reach a value, overall or in a slice; ``sure``: with the lower end of its 95 % interval."""
-    return Bound(metric, _number(value), where, floor=True, sure=sure)
+    return Bound(_known(metric), _number(value), where, floor=True, sure=sure)
 
 
 def at_most(metric: str, value: float, where: str | None = None, *, sure: bool = False) -> Bound:
     """Require a metric not to pass a value; ``sure``: with the upper end of its 95 % interval."""
-    return Bound(metric, _number(value), where, floor=False, sure=sure)
+    return Bound(_known(metric), _number(value), where, floor=False, sure=sure)
 
 
 def no_worse_than(name: str, metric: str, where: str | None = None, slack: float = 0.0) -> NoWorse:
     """Require a metric to be no worse than that of the model published under a name, on the same rows."""
-    return NoWorse(name, metric, where, _number(slack))
+    return NoWorse(name, _known(metric), where, _number(slack))
+
+
+def _known(metric: str) -> str:
+    if metric not in METRICS:
+        raise UsageError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}")
+    return metric
 
 
 def _number(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124 - NaN
-        raise UsageError(f"a rule compares with a number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UsageError(f"a rule compares with a finite number, not {value!r}")
     return float(value)

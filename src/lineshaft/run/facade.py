@@ -153,7 +153,8 @@ class Run:
         from lineshaft.verify.schema import Schema
 
         path = Path(file)
-        how = {"ranges": ranges, "gold": tuple(gold), "key": rows.key}
+        groups = () if rows.group is None else (rows.group,)
+        how = {"ranges": ranges, "gold": tuple(gold), "key": rows.key, "group": groups}
         proposal = self.session.one(
             make("infer schema", jobs.infer_schema, {"rows": rows.artifact}, {"schema": "Schema"}, how)
         )
@@ -168,6 +169,7 @@ class Run:
             jobs.read_schema,
             {path.name: source},
             {"schema": "Schema"},
+            {"digest": source.digest},
             aside={"path": path.resolve()},
         )
         return self._handle(self.session.one(kept)["schema"], Schema.from_payload)

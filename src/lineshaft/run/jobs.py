@@ -24,8 +24,7 @@ def read(
 ) -> dict[str, pa.Table]:
     """Read a file, name its rows, split them."""
     table = read_table(path, key or None)
-    if file_digest(path) != digest:
-        raise DataError(f"{path.name} changed while it was being read; run again when its writer is done")
+    _require_unchanged(path, digest)
     return cut(table, shares, group, seed)
 
 
@@ -33,7 +32,7 @@ def identify(
     rows: pa.Table, key: Sequence[str], shares: Mapping[str, float] | None, group: str | None, seed: int
 ) -> dict[str, pa.Table]:
     """Name and split rows that came from memory."""
-    return cut(read_table(rows, key or None), shares, group, seed)
+    return cut(read_table(Table(rows), key or None), shares, group, seed)
 
 
 def cut(table: Table, shares: Mapping[str, float] | None, group: str | None, seed: int) -> dict[str, pa.Table]:
@@ -43,18 +42,22 @@ def cut(table: Table, shares: Mapping[str, float] | None, group: str | None, see
     return {name: part.arrow for name, part in split(table, shares, by=group, seed=seed).items()}
 
 
-def infer_schema(rows: pa.Table, ranges: bool, gold: Sequence[str], key: Sequence[str]) -> dict[str, str]:
+def infer_schema(
+    rows: pa.Table, ranges: bool, gold: Sequence[str], key: Sequence[str], group: Sequence[str]
+) -> dict[str, str]:
     """Propose a schema."""
     from lineshaft.verify.infer import infer_schema as infer
 
-    return {"schema": infer(Table(rows), ranges=ranges, gold=gold, key=key).annotated()}
+    return {"schema": infer(Table(rows), ranges=ranges, gold=gold, key=key, group=group).annotated()}
 
 
-def read_schema(path: Path) -> dict[str, str]:
+def read_schema(path: Path, digest: str) -> dict[str, str]:
     """Read the schema that people keep, in its canonical form."""
     from lineshaft.verify.schema import Schema
 
-    return {"schema": Schema.load(path).text()}
+    text = Schema.load(path).text()
+    _require_unchanged(path, digest)
+    return {"schema": text}
 
 
 def check(rows: pa.Table, schema: str, environment: str | None) -> dict[str, Any]:
@@ -126,3 +129,9 @@ def features(rows: pa.Table, chunk: int, function: Any) -> dict[str, Tensors]:
     """Compute the features of one chunk."""
     part = Table(rows).chunks()[chunk]
     return {"tensors": function.compute(part.select(list(function.reads)))}
+
+
+def _require_unchanged(path: Path, digest: str) -> None:
+    """Refuse what was read of a file that is not, or no longer, the one that the step's key names."""
+    if file_digest(path) != digest:
+        raise DataError(f"{path.name} changed while it was being read; run again when its writer is done")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +12,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from lineshaft.core.events import Event
+
+Facts = Mapping[str, Any]
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: they can rewrite a terminal
+
+
+def printable(text: str) -> str:
+    """Show control characters instead of obeying them: column names and data come from anywhere."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class Console:
@@ -44,69 +54,69 @@ class Console:
             return
         if event.kind == "step.reused":
             self._reused += 1
-            return
-        show = getattr(self, f"_{event.kind.replace('.', '_')}", None)
-        if show is not None:
-            if not event.kind.startswith("progress."):
-                self._tell_reused()
-            show(event.facts)
+        elif event.kind.startswith("progress."):
+            self._advance(event.kind, event.facts)
+        elif event.kind in _SENTENCES:
+            self._tell_reused()
+            self._say(_SENTENCES[event.kind](event.facts))
 
-    def _step_executed(self, facts: dict[str, Any]) -> None:
-        self._say(f"  {facts['step']}  {facts['seconds']:.2f} s")
-
-    def _object_damaged(self, facts: dict[str, Any]) -> None:
-        self._say(f"  {facts['object']} of step {facts['step']} is missing or damaged: made anew")
-
-    def _lease_lost(self, facts: dict[str, Any]) -> None:
-        self._say(f"  {facts['step']}: {facts['reason']}")
-
-    def _anomaly(self, facts: dict[str, Any]) -> None:
-        self._say(f"  {facts['severity']} in {facts['part']}: {facts['column'] or 'data set'}: {facts['reason']}")
-
-    def _schema_written(self, facts: dict[str, Any]) -> None:
-        self._say(f"  wrote {facts['file']}: read it, edit it, commit it")
-
-    def _model_published(self, facts: dict[str, Any]) -> None:
-        self._say(f"  published {facts['name']} -> {facts['digest'][:12]}")
-
-    def _model_unchanged(self, facts: dict[str, Any]) -> None:
-        self._say(f"  {facts['name']} is {facts['digest'][:12]} already")
-
-    def _report(self, facts: dict[str, Any]) -> None:
-        shown = ("accuracy", "f1", "log_loss", "ece")
-        self._say(f"\n{facts['title']}\n{'':28}" + "".join(f"{name:>24}" for name in shown))
-        for name, metrics in facts["reports"].items():
-            cells = (f"{m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in (metrics[key] for key in shown))
-            self._say(f"{name:28}" + "".join(f"{cell:>24}" for cell in cells))
-
-    def _progress_begin(self, facts: dict[str, Any]) -> None:
-        if sys.stderr.isatty():
-            self._bars[facts["name"]] = self._bar().add_task(facts["name"], total=facts["total"])
-
-    def _progress_advance(self, facts: dict[str, Any]) -> None:
-        if facts["name"] in self._bars:
-            self._bar().advance(self._bars[facts["name"]], facts["amount"])
-
-    def _progress_end(self, facts: dict[str, Any]) -> None:
-        if facts["name"] in self._bars:
-            self._bar().remove_task(self._bars.pop(facts["name"]))
+    def _advance(self, kind: str, facts: Facts) -> None:
+        """Move a bar; there are none where nobody watches."""
+        name = facts["name"]
+        if kind == "progress.begin" and sys.stderr.isatty():
+            self._bars[name] = self._bar().add_task(_unmarked(name), total=facts["total"])
+        elif kind == "progress.advance" and name in self._bars:
+            self._bar().advance(self._bars[name], facts["amount"])
+        elif kind == "progress.end" and name in self._bars:
+            self._bar().remove_task(self._bars.pop(name))
 
     def _bar(self) -> Progress:
         if self._progress is None:
             from rich.console import Console as Terminal
             from rich.progress import Progress
 
-            self._progress = Progress(console=Terminal(stderr=True), transient=True)
+            # What a script prints belongs on standard output, unless that is the very terminal with the bars.
+            watched = sys.stdout.isatty()
+            self._progress = Progress(console=Terminal(stderr=True), transient=True, redirect_stdout=watched)
             self._progress.start()
         return self._progress
 
     def _tell_reused(self) -> None:
-        if self._reused and not self._quiet:
+        if self._reused:
             self._say(f"  {self._reused} steps reused")
         self._reused = 0
 
-    def _say(self, line: str) -> None:
+    def _say(self, text: str) -> None:
         if self._progress is not None:
-            self._progress.console.print(line, markup=False, highlight=False)
+            self._progress.console.out(printable(text), highlight=False)  # above the bars, neither wrapped nor styled
         else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal
+            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal
+
+
+def _unmarked(name: str) -> str:
+    """Write a name so that a bar shows it as it is; brackets are markup there."""
+    return printable(name).replace("[", r"\[")
+
+
+def _report(facts: Facts) -> str:
+    from lineshaft.release.evaluate import SHOWN, shown
+
+    width = max(map(len, facts["reports"]), default=0) + 2
+    lines = [f"\n{facts['title']}", f"{'':{width}}" + "".join(f"{name:>23}" for name in SHOWN)]
+    for name, metrics in facts["reports"].items():
+        lines.append(f"{name:{width}}" + "".join(f"{shown(metrics[key]):>23}" for key in SHOWN))
+    return "\n".join(lines)
+
+
+_SENTENCES = {
+    "step.executed": lambda f: f"  {f['step']}  {f['seconds']:.2f} s",
+    "object.damaged": lambda f: f"  {f['object']} of step {f['step']} is missing or damaged: made anew",
+    "lease.lost": lambda f: f"  {f['step']}: {f['reason']}",
+    "anomaly": lambda f: f"  {f['severity']} in {f['part']}: {f['column'] or 'data set'}: {f['reason']}",
+    "schema.written": lambda f: f"  wrote {f['file']}: read it, edit it, commit it",
+    "checkpoint.damaged": lambda f: f"  checkpoint {f['file']} is set aside: {f['reason']}",
+    "training.diverged": lambda f: f"  a candidate is out of the search: {f['reason']}",
+    "model.published": lambda f: f"  published {f['name']} -> {f['digest'][:12]}",
+    "model.unchanged": lambda f: f"  {f['name']} is {f['digest'][:12]} already",
+    "report": _report,
+}

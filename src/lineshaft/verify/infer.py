@@ -48,6 +48,7 @@ def infer_schema(
     key: str | Sequence[str] = (),
     max_values: int = 100,
     evidence: bool = True,
+    group: str | Sequence[str] = (),
 ) -> Schema:
     """Infer a schema.
 
@@ -58,7 +59,8 @@ def infer_schema(
     ranges
         Infer bounds of numbers.
     gold
-        Columns with the truth; they will not be expected in the environment ``serving``.
+        Columns with the truth; they will not be expected in the environment ``serving``, and where some rows lack it
+        no share of rows is asked for: how many rows experts looked at says nothing about the next data.
     key
         Columns that name a row.
     max_values
@@ -67,23 +69,33 @@ def infer_schema(
         Infer lists of values and shares of presence only as far as the data support them. Without it any column of at
         most ``max_values`` different texts gets the exact list, and presence is all or at least one row, whatever the
         number of rows.
+    group
+        Columns whose values were dealt to the parts of a split: those of another part are others, so neither a list nor
+        a range is inferred for them.
 
     Raises
     ------
     SchemaError
         A column has a type that no schema can declare.
     UsageError
-        ``gold`` or ``key`` name a column that is not there.
+        ``gold``, ``key`` or ``group`` name a column that is not there.
 
     """
     stats = statistics(data)
-    keys, golds = _names(key), _names(gold)
-    for name in (*keys, *golds):
+    keys, golds, groups = _names(key), _names(gold), _names(group)
+    for name in (*keys, *golds, *groups):
         if name not in stats:
             raise UsageError(f"column {name!r} is not in the data{suggestion(name, stats.columns)}")
     columns = tuple(
         _column(
-            column, is_key=column.name in keys, alone=len(keys) == 1, ranges=ranges, most=max_values, evidence=evidence
+            column,
+            is_key=column.name in keys,
+            alone=len(keys) == 1,
+            is_group=column.name in groups,
+            is_gold=column.name in golds,
+            ranges=ranges,
+            most=max_values,
+            evidence=evidence,
         )
         for column in stats
     )
@@ -94,14 +106,28 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _column(stats: ColumnStatistics, *, is_key: bool, alone: bool, ranges: bool, most: int, evidence: bool) -> Column:
+def _column(
+    stats: ColumnStatistics,
+    *,
+    is_key: bool,
+    alone: bool,
+    is_group: bool,
+    is_gold: bool,
+    ranges: bool,
+    most: int,
+    evidence: bool,
+) -> Column:
     declared, notes = _type(stats), dict[str, str]()
     if not stats.count:
         notes["type"] = f"no value in {stats.rows:,} rows: the type is a guess"
         return Column(stats.name, declared, min_fraction=0.0, notes=notes)
     fields = _presence(stats, notes, evidence=evidence) | _lists(stats)
+    if is_gold and stats.missing:
+        fields |= {"min_fraction": 0.0, "min_count": 0}
     if is_key:
         return Column(stats.name, declared, **fields, unique=alone, notes=notes)
+    if is_group:
+        return Column(stats.name, declared, **fields, notes=notes)
     fields |= _specials(stats, notes)
     domain = _domain(stats, notes, most, evidence=evidence)
     if ranges and not domain:

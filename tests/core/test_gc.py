@@ -1,0 +1,143 @@
+"""A sweep takes what nothing reaches, and nothing else, even beside a running job."""
+
+from __future__ import annotations
+
+import threading
+
+import sqlalchemy as sa
+
+from core.jobs import after, marks, session, start, step_of
+from lineshaft.core import lease, names
+from lineshaft.core.catalog import executions, now, runs, uses
+from lineshaft.core.gc import sweep
+from lineshaft.core.home import Home
+from lineshaft.core.step import Session
+
+
+def one_run(home, value, script="a.py", log=None):
+    with session(home, script) as shaft:
+        made = shaft.one(step_of(start, value, log=log))["x"]
+        return made, shaft.one(after(made))["y"]
+
+
+def count(home, table):
+    with home.catalog.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+
+
+def test_objects_of_kept_runs_stay_and_those_of_forgotten_runs_go(home):
+    made = [one_run(home, value) for value in (1, 10, 100)]
+    swept = sweep(home, keep_runs=2)
+    assert (swept.runs, swept.objects, swept.kept) == (1, 2, 4)
+    assert swept.bytes == 2
+    assert [home.store.has(artifact) for pair in made for artifact in pair] == [False, False, True, True, True, True]
+    assert count(home, runs) == 2
+    assert count(home, executions) == 4
+    assert home.catalog.check() == []
+
+
+def test_each_script_keeps_its_own_last_runs(home):
+    made = [*one_run(home, 1, "a.py"), *one_run(home, 10, "b.py")]
+    assert sweep(home, keep_runs=1).objects == 0
+    assert all(home.store.has(artifact) for artifact in made)
+
+
+def test_what_a_later_run_reused_stays(home):
+    made = one_run(home, 1)
+    assert one_run(home, 1) == made
+    assert sweep(home, keep_runs=1).runs == 1
+    assert all(home.store.has(artifact) for artifact in made)
+
+
+def test_a_dry_run_counts_and_takes_nothing(home):
+    one_run(home, 1)
+    would = sweep(home, keep_runs=0, dry_run=True)
+    assert (would.runs, would.objects) == (1, 2)
+    assert count(home, runs) == 1
+    assert sweep(home, keep_runs=0) == would
+    assert list(home.store.digests()) == []
+
+
+def test_what_a_name_points_at_or_ever_did_stays_with_its_lineage(home):
+    (_, first), (_, second) = one_run(home, 1), one_run(home, 10)
+    names.publish(home.catalog, "live", first, None, {})
+    names.publish(home.catalog, "live", second, None, {})
+    sweep(home, keep_runs=0)
+    assert home.store.has(first)
+    assert home.store.has(second)
+    assert count(home, executions) == 4
+    assert count(home, uses) == 0
+
+
+def test_what_was_swept_is_made_again_when_asked_for(home, tmp_path):
+    log = tmp_path / "log"
+    made = one_run(home, 1, log=log)
+    sweep(home, keep_runs=0)
+    assert one_run(Home(home.folder), 1, log=log) == made
+    assert len(marks(log)) == 2
+
+
+def test_objects_that_no_step_named_go(home):
+    stray = home.put("Value", "stray")
+    assert sweep(home).objects == 1
+    assert not home.store.has(stray)
+
+
+def test_a_running_run_keeps_its_objects_and_a_dead_one_counts_as_over(home):
+    with session(home) as shaft:
+        made = shaft.one(step_of(start))["x"]
+        assert sweep(home, keep_runs=0).objects == 0
+        assert home.store.has(made)
+        with home.catalog.write() as connection:
+            dead = " ".join([*lease.holder_now().split(" ")[:1], "4194305", "1", "-"])
+            connection.execute(sa.update(runs).values(holder=dead))
+        assert sweep(home, keep_runs=0, dry_run=True).runs == 1
+
+
+def test_checkpoints_stay_while_their_step_is_computed_and_go_after(home):
+    held = lease.acquire(home.catalog, "a" * 64)
+    impure = lease.acquire(home.catalog, "b" * 64 + ":run")
+    for name in "abc":
+        home.work(name * 64).mkdir(parents=True)
+    sweep(home)
+    assert [home.work(name * 64).exists() for name in "abc"] == [True, True, False]
+    with home.catalog.write() as connection:
+        lease.release(connection, held)
+        lease.release(connection, impure)
+    sweep(home)
+    assert not any((home.folder / "work").iterdir())
+
+
+def test_sweeping_all_the_time_does_not_harm_a_run(home, monkeypatch):
+    stop, swept, lost = threading.Event(), [], []
+
+    def sweep_on():
+        other = Home(home.folder)
+        while not stop.is_set():
+            swept.append(sweep(other, keep_runs=0))
+
+    commit = Session._commit
+
+    def slow_commit(self, step, held, made, seconds, position):
+        if len(lost) < 3:  # the first few times the sweep gets between writing and naming
+            lost.append(step.name)
+            before, deadline = len(swept), now() + 20
+            while len(swept) < before + 2 and now() < deadline:
+                stop.wait(0.01)
+        commit(self, step, held, made, seconds, position)
+
+    monkeypatch.setattr(Session, "_commit", slow_commit)
+    thread = threading.Thread(target=sweep_on)
+    thread.start()
+    try:
+        with session(home) as shaft:
+            made = shaft.one(step_of(start, 1))["x"]
+            for _ in range(4):
+                made = shaft.one(after(made))["y"]
+            assert home.store.get(made) == b"16"
+            assert shaft.executed == 5
+    finally:
+        stop.set()
+        thread.join()
+    assert sum(item.objects for item in swept) >= 3
+    assert home.catalog.check() == []

@@ -1,0 +1,3 @@
+from crash.fixtures import clean, done, fresh, prepared
+
+__all__ = ["clean", "done", "fresh", "prepared"]
