@@ -267,3 +267,44 @@ def test_values_are_shown_short_and_without_addresses():
     assert brief([object()]) == "[<object object>]"
     assert len(brief("x" * 10_000)) <= 200
     assert brief(10**6000) == "a int too long to show"
+
+
+ANNOTATED = """
+    from dataclasses import dataclass, field, KW_ONLY, InitVar
+    from typing import *
+    from collections.abc import Callable as C2, Sequence as S2
+    import numpy as np, torch, pyarrow as pa
+    T = TypeVar("T"); P = ParamSpec("P"); U = NewType("U", int)
+    class Pr(Protocol):
+        def g(self) -> int: ...
+    @dataclass
+    class A(Generic[T]):
+        a: T
+        b: Optional["A"]
+        c: Callable[[int], str]
+        d: Literal["x", "y"]
+        e: ClassVar[int] = 3
+        f: Annotated[int, "m"] = 1
+        g: U = U(1)
+        h: C2[P, int] | None = None
+        i: S2[Any] = ()
+        j: InitVar[int] = 2
+        _: KW_ONLY = None
+        k: Pr | None = None
+        l: torch.Tensor | None = None
+        m: np.ndarray | None = None
+        n: pa.Table | None = None
+        o: Final = 3
+        p: Type[int] = int
+        q: NoReturn = None
+        r: "Unknown" = None
+    class TD(TypedDict):
+        x: int
+    def f(): return A, TD
+"""
+
+
+def test_classes_with_every_kind_of_annotation_are_named_alike_before_and_after_these_are_resolved(tmp_path):
+    write(tmp_path, main_script=ANNOTATED)
+    resolved = "import typing\ntyping.get_type_hints(m.TD)\nprint(fingerprint(m.f).digest)"
+    assert elsewhere(tmp_path, resolved) == named(tmp_path).digest

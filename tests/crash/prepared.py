@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -71,11 +72,12 @@ class Prepared:
     def __post_init__(self):
         self.scratch.mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LINESHAFT_", "MILL_"))}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, str(self.scratch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=kept | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
-        )  # fmt: skip
-        assert self.process.stdout.readline() == "ready\n", "the prepared process did not start"
+        with (self.scratch / "server.err").open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, str(self.scratch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=said, text=True, env=kept | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+            )  # fmt: skip
+        assert self.process.stdout.readline() == "ready\n", (self.scratch / "server.err").read_text()
 
     def start(self, folder, *argv, **environment) -> Running:
         """Start ``lineshaft ARGV`` in a folder, whose ``home`` is its home unless the environment says otherwise."""
@@ -135,6 +137,8 @@ def fork(request) -> int:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(request["folder"])
         os.environ.update(request["environment"])
+        if limit := os.environ.get("CRASH_FILE_LIMIT"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
         sys.argv = ["lineshaft", *request["argv"]]
         from lineshaft.cli import main
 

@@ -17,6 +17,7 @@ import itertools
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from lineshaft.errors import StorageError
@@ -80,6 +81,14 @@ def write_atomic(path: Path, content: bytes | memoryview, modified_ns: int | Non
         raise StorageError(f"could not write {path.name}: {_reason(error)}") from error
 
 
+def remove_abandoned(temporary: Iterable[Path]) -> int:
+    """Remove those of our temporary files whose writer was killed; return how many that were."""
+    left = [path for path in temporary if not _writer_lives(path)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     disk_operation()
@@ -88,6 +97,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _writer_lives(path: Path) -> bool:
+    """Say whether the process whose number stands in a temporary file's name still runs."""
+    number = path.name.rsplit(".", 3)[1]
+    return number.isdigit() and Path(f"/proc/{number}").exists()
 
 
 def _make_folder(folder: Path) -> None:

@@ -219,6 +219,8 @@ class _Walk:
             return self._tensor(value, torch)
         if package == "pyarrow" and hasattr(value, "to_pylist"):
             return self._arrow(value)
+        if kind.__name__ == "ForwardRef" and owner(kind.__module__) == PYTHON:  # keeps compiled code and what it found
+            return ("forward", value.__forward_arg__)
         if isinstance(value, enum.Enum):
             return ("enum", self._describe(kind), value.name, self._describe(value.value))
         return self._object(value)

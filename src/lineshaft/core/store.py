@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lineshaft.core.artifact import DIGEST, Artifact, digest_of
-from lineshaft.core.durable import crash_point, disk_operation, write_atomic
+from lineshaft.core.durable import crash_point, disk_operation, remove_abandoned, write_atomic
 from lineshaft.errors import IntegrityError, StorageError
 
 SEAL = 946_684_800_000_000_000  # 2000-01-01, in nanoseconds: no file of ours is that old
@@ -98,10 +98,7 @@ class LocalStore:
 
     def sweep_temporary(self) -> int:
         """Remove what killed writers left behind; return how many files that were."""
-        left = [path for path in self.folder.glob("objects/??/.*.tmp") if not _writer_lives(path)]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
+        return remove_abandoned(self.folder.glob("objects/??/.*.tmp"))
 
     def _path(self, digest: str) -> Path:
         if not DIGEST.match(digest):
@@ -124,9 +121,3 @@ class LocalStore:
             return  # another process has just done it
         except OSError as error:
             raise StorageError(f"damaged object {artifact} cannot be set aside: {error.strerror}") from error
-
-
-def _writer_lives(path: Path) -> bool:
-    """Say whether the process whose number stands in a temporary file's name still runs."""
-    number = path.name.rsplit(".", 3)[1]
-    return number.isdigit() and Path(f"/proc/{number}").exists()

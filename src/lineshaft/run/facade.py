@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lineshaft.core import names, script
 from lineshaft.core.artifact import Artifact
 from lineshaft.core.dry import DrySession
-from lineshaft.core.durable import write_atomic
+from lineshaft.core.durable import remove_abandoned, write_atomic
 from lineshaft.core.engine import Engine, InProcess
 from lineshaft.core.events import emit
 from lineshaft.core.home import Home
@@ -161,6 +162,7 @@ class Run:
         if not path.exists():
             if is_pending(proposal["schema"]) or isinstance(self.session, DrySession):
                 return self._handle(proposal["schema"], Schema.from_payload)
+            remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
             write_atomic(path, self.home.get(proposal["schema"]).encode())
             emit("schema.written", file=path.name)
         source = Artifact("File", file_digest(path), path.stat().st_size)
@@ -396,7 +398,7 @@ class Run:
         if isinstance(self.session, DrySession):
             return
         table = {name: report.load().content["metrics"] for name, report in reports.items()}
-        emit("report", title=title, reports=table)
+        emit("report", title=title, reports=table, digests={name: report.digest for name, report in reports.items()})
 
     def step(
         self,

@@ -1,46 +1,66 @@
-"""A lineage graph as a tree of lines, what was made at the top, what it was made of below."""
+"""A lineage graph as a tree of lines: what was made at the top, what it was made of below.
+
+::
+
+    Model 3fa1b2c4d5e6  model  <- model
+    └─ Tensors 9bd01c22e0a1  state  <- train head
+       ├─ Code 77e0d1f2a3b4  head (reviews.py:212)
+       └─ Tensors × 13  tensors  <- features embed
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lineshaft.core.lineage import Graph, Node
 
+Group = tuple[str, ...]
+
 
 def draw(graph: Graph) -> str:
-    """Draw a graph. A node that hangs at several places is drawn whole once, and referred to after that."""
-    made_of: dict[str, list[str]] = {}
+    """Draw a graph.
+
+    Siblings that differ in their digest alone (the chunks of a table, say) share a line. A node that hangs at several
+    places is drawn whole once, and referred to after that.
+    """
+    made_of: dict[str, set[str]] = {}
     for source, target in graph.edges:
-        made_of.setdefault(target, []).append(source)
+        made_of.setdefault(target, set()).add(source)
     used = {source for source, _ in graph.edges}
     lines: list[str] = []
     seen: set[str] = set()
-    tops = sorted(
-        (digest for digest in graph.nodes if digest not in used), key=lambda digest: _order(graph.nodes[digest])
-    )
-    for digest in tops:
-        _add(graph, made_of, digest, "", lines, seen)
+    for top in _groups(graph, graph.nodes.keys() - used) + _groups(graph, graph.nodes):
+        if not seen.issuperset(top):  # the second list is for nodes in a ring: bytes made of what was made of them
+            _add(graph, made_of, top, lines, seen)
     return "\n".join(lines)
 
 
-def _add(
-    graph: Graph, made_of: dict[str, list[str]], digest: str, indent: str, lines: list[str], seen: set[str]
-) -> None:
-    node = graph.nodes[digest]
-    again = digest in seen and bool(made_of.get(digest))
-    lines.append(f"{indent}{_line(node)}{' (above)' if again else ''}")
-    if again:
-        return
-    seen.add(digest)
-    for source in sorted(made_of.get(digest, []), key=lambda item: _order(graph.nodes[item])):
-        _add(graph, made_of, source, indent + "  ", lines, seen)
+def _add(graph: Graph, made_of: dict[str, set[str]], top: Group, lines: list[str], seen: set[str]) -> None:
+    waiting = [(top, "", "")]
+    while waiting:
+        group, before, below = waiting.pop()
+        parts = set().union(*(made_of.get(digest, set()) for digest in group))
+        again = bool(parts) and seen.issuperset(group)
+        lines.append(f"{before}{_line(graph.nodes[group[0]], len(group))}{'  (above)' if again else ''}")
+        seen.update(group)
+        children = [] if again else _groups(graph, parts)
+        for place, child in reversed(list(enumerate(children))):
+            last = place == len(children) - 1
+            waiting.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
 
 
-def _line(node: Node) -> str:
-    step = f"  <- {node.step}" if node.step and node.kind != "Code" else ""
-    return f"{node.kind} {node.digest[:12]}  {node.label}{step}"
+def _groups(graph: Graph, digests: Iterable[str]) -> list[Group]:
+    """Put nodes that look alike together, in a fixed order."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for digest in sorted(digests):
+        node = graph.nodes[digest]
+        alone = digest if node.kind == "Code" else node.step
+        groups.setdefault((node.kind, node.label, alone), []).append(digest)
+    return [tuple(groups[key]) for key in sorted(groups)]
 
 
-def _order(node: Node) -> tuple[str, str, str]:
-    return node.kind, node.label, node.digest
+def _line(node: Node, count: int) -> str:
+    name = node.digest[:12] if count == 1 else f"× {count}"
+    return f"{node.kind} {name}  {node.label}{f'  <- {node.step}' if node.step and node.kind != 'Code' else ''}"

@@ -20,7 +20,8 @@ Legend: n rows, m sources, k classes, p distinct rows; an *entry* (e) is one vot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -119,7 +120,7 @@ class Problem:
     @cached_property
     def given(self) -> Floats:
         """How many sources voted, ``[p]``."""
-        return np.rint(self.per_row(np.ones((1, self.m, self.k)))[0])
+        return np.rint(self.per_row(np.ones((1, self.m, self.k)))[0])  # a soft vote adds up to almost one
 
     @cached_property
     def weight(self) -> Floats:
@@ -159,6 +160,11 @@ class Problem:
         ones = np.ones(self.m) if sources is None else sources
         return self.per_row(np.eye(self.k)[:, None, :] * ones[None, :, None])
 
+    def voted(self, sources: Bools) -> Bools:
+        """Say on which rows one of the sources voted, ``[p]``."""
+        voted: Bools = self.said(sources).sum(axis=0) > 0.5 if sources.any() else np.zeros(len(self.counts), bool)
+        return voted
+
 
 def problem(
     votes: VoteMatrix,
@@ -186,12 +192,110 @@ def problem(
         See `Problem`.
 
     """
-    order = _order(votes, kinds, confidence)
-    ordered = votes[:, order], None if confidence is None else confidence[:, order]
-    fold = _folds(gold, [*_columns(*(_rows(part, gold >= 0) for part in ordered), k)])
-    rows, counts = _merged([(gold + 1, k + 1), (fold + 1, FOLDS + 1)], lambda: _columns(*ordered, k), len(votes))
-    kept = ordered if rows is None else tuple(_rows(part, rows) for part in ordered)
-    gold, fold = (gold, fold) if rows is None else (gold[rows], fold[rows])
-    return Problem(
-        k, tuple(kinds[j] for j in order), order, tuple(_groups(*kept, k)), counts, gold, fold, gold_weight
-    )
+    m = votes.shape[1]
+    order = np.array(sorted(range(m), key=lambda j: (kinds[j], _digest(votes, j), _digest(confidence, j))), np.int64)
+
+    def columns(rows: Any) -> Iterator[_Column]:
+        return (_column(votes[rows, j], None if confidence is None else confidence[rows, j], k) for j in order)
+
+    fold = _folds(gold, columns)
+    known = [(gold + 1, k + 1), (fold + 1, FOLDS + 1)]
+    rows, counts = _merged(itertools.chain(known, columns(slice(None))), len(votes), len(known) + m)
+    groups = []
+    for place, code, size in _grouped(columns(rows), WORDS):
+        example = rows[_examples(code, size)]
+        chosen = np.ix_(example, order[place])
+        groups.append(_words(code, votes[chosen], None if confidence is None else confidence[chosen], k))
+    return Problem(k, tuple(kinds[j] for j in order), order, tuple(groups), counts, gold[rows], fold[rows], gold_weight)
+
+
+def _digest(columns: npt.NDArray[Any] | None, j: int) -> bytes:
+    return b"" if columns is None else hashlib.sha256(np.ascontiguousarray(columns[:, j])).digest()
+
+
+def _column(votes: npt.NDArray[Any], soft: Floats | None, k: int) -> _Column:
+    """Number what a source said, its confidence included."""
+    said = votes + 1
+    if soft is None or np.isnan(soft).all():
+        return said, k + 1
+    levels = np.unique(soft, return_inverse=True)[1]
+    codes = np.unique(levels * (k + 1) + said, return_inverse=True)[1]
+    return codes, int(codes.max(initial=0)) + 1
+
+
+def _folds(gold: Ints, columns: Callable[[Any], Iterable[_Column]]) -> Ints:
+    """Deal the rows with gold to folds in turn, in an order that their votes decide."""
+    fold, known = np.full(len(gold), ABSTAIN), np.flatnonzero(gold >= 0)
+    codes = [code for _, code, _ in _grouped(columns(known), len(known))]
+    fold[known[np.lexsort([gold[known], *codes])]] = np.arange(len(known)) % FOLDS
+    return fold
+
+
+def _merged(columns: Iterable[_Column], n: int, width: int) -> tuple[Ints, Floats]:
+    """Return one row for each distinct combination and how many share it; every row where fewer than half repeat."""
+    for place, code, size in _grouped(columns, n // 2):
+        if place == slice(0, width):
+            return _examples(code, size), np.bincount(code, minlength=size).astype(np.float64)
+        break
+    return np.arange(n), np.ones(n)
+
+
+def _grouped(columns: Iterable[_Column], most: int) -> Iterator[tuple[slice, Ints, int]]:
+    """Join neighbouring columns while they make at most so many combinations.
+
+    Yields which columns, the code of each row, and the number of codes, each of which occurs.
+    """
+    start, code, size = 0, None, 1
+    for place, (column, base) in enumerate(columns):
+        joined, count = _joined(code, size, column, base, most)
+        if code is not None and count > most:
+            yield slice(start, place), *_renumbered(code, size)
+            start, joined, count = place, column.astype(np.int64), base
+        code, size = joined, count
+    if code is not None:
+        yield slice(start, place + 1), *_renumbered(code, size)
+
+
+def _joined(code: Ints | None, size: int, column: npt.NDArray[Any], base: int, most: int) -> tuple[Ints, int]:
+    """Append a column to a code; count the combinations that occur where those that could are too many."""
+    if code is None:
+        return column.astype(np.int64), base
+    if size * base > 16 * len(column) + 2**16:  # too many to count in little memory
+        return code, size * base
+    joined = code * base + column
+    return (joined, size * base) if size * base <= most else _renumbered(joined, size * base)
+
+
+def _renumbered(code: Ints, size: int) -> tuple[Ints, int]:
+    """Number the codes that occur, in order."""
+    seen = np.zeros(size, bool)
+    seen[code] = True
+    found, number = np.flatnonzero(seen), np.empty(size, np.int64)
+    number[found] = np.arange(len(found))
+    return number[code], len(found)
+
+
+def _examples(code: Ints, size: int) -> Ints:
+    """Return a row for each code."""
+    row = np.empty(size, np.int64)
+    row[code] = np.arange(len(code))
+    return row
+
+
+def _words(code: Ints, said: VoteMatrix, soft: Floats | None, k: int) -> Words:
+    """List the entries of words ``[words, sources]``."""
+    word, source = np.nonzero(said >= 0)
+    key = source * k + said[word, source]
+    entries = (word, key, np.ones(len(word))) if soft is None else _spread(word, key, soft[word, source], k)
+    return Words(code, len(said), *entries, width=said.shape[1] * k)
+
+
+def _spread(word: Ints, key: Ints, soft: Floats, k: int) -> tuple[Ints, Ints, Floats]:
+    """Give each soft vote one entry per class, in proportion to what it says."""
+    plain = np.isnan(soft)
+    sure, voted = np.repeat(soft[~plain], k), np.repeat(key[~plain], k)
+    classes = np.tile(np.arange(k), int((~plain).sum()))
+    amount = np.where(classes == voted % k, sure, (1 - sure) / (k - 1))
+    words = np.concatenate([word[plain], np.repeat(word[~plain], k)])
+    keys = np.concatenate([key[plain], voted - voted % k + classes])
+    return words, keys, np.concatenate([np.ones(int(plain.sum())), amount])

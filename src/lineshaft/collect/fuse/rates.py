@@ -44,15 +44,12 @@ class RatesStep:
 
     def scores(self, problem: Problem, state: em.State) -> Floats:
         """Weigh every (source, class) by log TPR / FPR; a vote speaks for its own class only."""
-        k, row = problem.k, problem.row
-        use = state.weight[row] * ((problem.given[row] > 1) | (problem.gold[row] >= 0))
-        right = problem.per_key(use * state.agreement) + self.strength * self.precision
-        precision = right / (problem.per_key(use) + self.strength)
-        votes = problem.per_key(problem.counts[row])
-        true_rate = (votes * precision + 0.5) / (state.total + 1)
-        false_rate = (votes * (1 - precision) + 0.5) / (state.total.sum() - state.total + 1)
+        agreeing = np.einsum("cjc->jc", problem.per_vote(problem.checked * state.agreement))
+        precision = (agreeing + self.strength * self.precision) / (problem.checkable + self.strength)
+        true_rate = (problem.votes * precision + 0.5) / (state.total + 1)
+        false_rate = (problem.votes * (1 - precision) + 0.5) / (state.total.sum() - state.total + 1)
         weights = np.log(true_rate) - np.log(false_rate)
-        scores: Floats = weights[:, :, None] * np.eye(k) * self.sources[:, None, None]
+        scores: Floats = weights[:, :, None] * np.eye(problem.k) * self.sources[:, None, None]
         return scores
 
 
