@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from core.jobs import after, marks, session, start, step_of
 from lineshaft.core import lease, names
 from lineshaft.core.catalog import executions, now, runs, uses
-from lineshaft.core.gc import sweep
+from lineshaft.core.gc import STALE_SECONDS, sweep
 from lineshaft.core.home import Home
 from lineshaft.core.step import Session
 
@@ -94,11 +95,17 @@ def test_a_running_run_keeps_its_objects_and_a_dead_one_counts_as_over(home):
         assert sweep(home, keep_runs=0, dry_run=True).runs == 1
 
 
-def test_checkpoints_stay_while_their_step_is_computed_and_go_after(home):
+def lay_still(folder, seconds):
+    then = folder.stat().st_mtime - seconds
+    os.utime(folder, (then, then))
+
+
+def test_old_checkpoints_stay_while_their_step_is_computed_and_go_after(home):
     held = lease.acquire(home.catalog, "a" * 64)
     impure = lease.acquire(home.catalog, "b" * 64 + ":run")
     for name in "abc":
         home.work(name * 64).mkdir(parents=True)
+        lay_still(home.work(name * 64), STALE_SECONDS + 60)
     sweep(home)
     assert [home.work(name * 64).exists() for name in "abc"] == [True, True, False]
     with home.catalog.write() as connection:
@@ -107,6 +114,20 @@ def test_checkpoints_stay_while_their_step_is_computed_and_go_after(home):
     sweep(home)
     assert not any((home.folder / "work").iterdir())
 
+
+def test_checkpoints_of_a_killed_step_wait_for_its_resume(home):
+    home.work("a" * 64).mkdir(parents=True)
+    sweep(home)
+    assert home.work("a" * 64).exists()
+
+
+def test_checkpoints_of_a_committed_step_go(home):
+    with session(home) as shaft:
+        step = step_of(start)
+        shaft.one(step)
+        home.work(step.key).mkdir(parents=True)
+        sweep(home)
+    assert not home.work(step.key).exists()
 
 def test_sweeping_all_the_time_does_not_harm_a_run(home, monkeypatch):
     stop, swept, lost = threading.Event(), [], []

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from lineshaft.core import script
 from lineshaft.errors import StepFailed, UsageError
@@ -52,18 +52,35 @@ class LocalProcesses:
         if workers < 1:
             raise UsageError(f"workers must be at least 1, not {workers}")
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None  # kept between calls: a worker that imports torch takes seconds
 
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
         """Yield ``function(part)`` for every part, in order; a worker that dies is reported, not waited for."""
-        context = multiprocessing.get_context("spawn")
-        loaded = [module for module in script.allowed() if module in sys.modules]
-        with ProcessPoolExecutor(
-            min(self.workers, max(1, len(parts))), context, initializer=_begin, initargs=(script.allowed(), loaded)
-        ) as pool:
-            try:
-                yield from pool.map(function, parts)
-            except BrokenProcessPool as error:
-                raise StepFailed("a worker process died (killed, or out of memory); run again to go on") from error
+        try:
+            yield from self._open().map(function, parts)
+        except BrokenProcessPool as error:
+            self.close()
+            raise StepFailed("a worker process died (killed, or out of memory); run again to go on") from error
+
+    def close(self) -> None:
+        """Let the workers go; what they have not begun is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _open(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            loaded = [module for module in script.allowed() if module in sys.modules]
+            context = multiprocessing.get_context("spawn")
+            told = (script.allowed(), loaded)
+            self._pool = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=told)
+        return self._pool
 
 
 def merge(function: Callable[[Result, Result], Result], results: Iterable[Result]) -> Result:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lineshaft.core.home import Home
 
 KEEP_RUNS = 10
+STALE_SECONDS = 7 * 86_400  # a checkpoint that nobody has touched for so long is given up
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,11 @@ def _ancestors(connection: sa.Connection, digests: set[str]) -> set[int]:
 
 
 def _clear_work(home: Home, connection: sa.Connection) -> None:
-    """Remove checkpoints of steps that nobody is computing."""
+    """Remove checkpoints that no resumed run will want: their step is committed since, or lay still for a week."""
     held = connection.execute(sa.select(leases.c.key).where(leases.c.expires > now())).scalars()
     live = {key.partition(":")[0] for key in held}  # an impure step's lease also names its run
+    committed = set(connection.execute(sa.select(executions.c.key)).scalars())
     for folder in (home.folder / "work").glob("*"):
-        if folder.name not in live:
+        idle = now() - folder.stat().st_mtime > STALE_SECONDS
+        if folder.name not in live and (folder.name in committed or idle):
             home.clear_work(folder.name)

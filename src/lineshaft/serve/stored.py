@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lineshaft.errors import Refused, UsageError
+from lineshaft.core.artifact import Artifact
+from lineshaft.errors import UsageError
 from lineshaft.serve.model import Served
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from lineshaft.core.artifact import Artifact
     from lineshaft.core.codec import Tensors
     from lineshaft.core.home import Home
     from lineshaft.train.model import Model
@@ -67,15 +67,9 @@ def served_model(payload: Tensors, digest: str, schema: str | None) -> Served:
 
 def open_model(home: Home, artifact: Artifact) -> Served:
     """Load a model and its schema from a home."""
+    if artifact.kind != "Model":
+        raise UsageError(f"{artifact} is no model, so it cannot be served; name one that a script has published")
     payload = home.get(artifact)
     digest = payload.header.get("schema")
-    return served_model(payload, artifact.digest, None if digest is None else _schema(home, digest))
-
-
-def _schema(home: Home, digest: str) -> str:
-    from lineshaft.core.artifact import Artifact
-
-    text: Any = home.get(Artifact("Schema", digest, -1))
-    if not isinstance(text, str):
-        raise Refused(f"object {digest[:12]} is not a schema")
-    return text
+    schema = None if digest is None else home.get(Artifact("Schema", digest, -1))
+    return served_model(payload, artifact.digest, schema)

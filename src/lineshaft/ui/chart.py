@@ -44,7 +44,7 @@ def lines(series: Mapping[str, Points], x_label: str, y_label: str, bold: Collec
 
 
 def reliability(bins: Sequence[Mapping[str, float]]) -> str:
-    """Draw accuracy over confidence, a disc per bin as large as its share of rows; calibrated answers lie on the dashes."""
+    """Draw accuracy over confidence, a disc per bin by its share of rows; calibrated answers lie on the dashes."""
     points = [(bin_["confidence"], bin_["accuracy"]) for bin_ in bins]
     if not points:
         return ""

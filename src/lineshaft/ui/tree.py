@@ -5,7 +5,7 @@
     Model 3fa1b2c4d5e6  model  <- model
     └─ Tensors 9bd01c22e0a1  state  <- train head
        ├─ Code 77e0d1f2a3b4  head (reviews.py:212)
-       └─ Tensors × 13  tensors  <- features embed
+       └─ Tensors (13 alike)  tensors  <- features embed
 """
 
 from __future__ import annotations
@@ -62,5 +62,5 @@ def _groups(graph: Graph, digests: Iterable[str]) -> list[Group]:
 
 
 def _line(node: Node, count: int) -> str:
-    name = node.digest[:12] if count == 1 else f"× {count}"
+    name = node.digest[:12] if count == 1 else f"({count} alike)"
     return f"{node.kind} {name}  {node.label}{f'  <- {node.step}' if node.step and node.kind != 'Code' else ''}"

@@ -10,7 +10,6 @@ so each source has a term, the last bracket is the prior's, and they sum to the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -71,6 +70,14 @@ class Scores:
         """Return the prior on rows where an informed source voted, zeros elsewhere, ``[k, n]``."""
         return np.outer(self.prior, np.any(votes[:, self.informed] >= 0, axis=1))
 
+    def sums(self, votes: VoteMatrix, soft: Floats | None) -> Floats:
+        """Add up the scores of each class, ``[k, n]``."""
+        sums = np.zeros((len(self.balance), len(votes)))
+        for j in self.order:
+            sums += self.terms(j, votes, soft)
+        sums += self.base(votes)
+        return sums
+
 
 class Additive(Model):
     """What every model with additive scores can do once `_fitted` is set; the base of the label models.
@@ -108,15 +115,12 @@ class Additive(Model):
             n x m probabilities of soft votes, NaN for plain ones.
 
         """
-        fitted = self.fitted
-        q = np.empty((len(L), self.k))
-        for rows, votes, soft in self._slices(L, confidence):
-            sums = np.zeros((self.k, len(votes)))
-            for j in fitted.order:
-                sums += fitted.terms(j, votes, soft)
-            sums += fitted.base(votes)
-            q[rows] = softmax(sums).T
-            q[rows][~np.any(votes >= 0, axis=1)] = fitted.balance
+        votes, soft = self._votes(L, confidence)
+        fitted, q = self.fitted, np.empty((len(votes), self.k))
+        for start in range(0, len(votes), SLICE):
+            rows = slice(start, start + SLICE)
+            q[rows] = softmax(fitted.sums(votes[rows], None if soft is None else soft[rows])).T
+        q[~np.any(votes >= 0, axis=1)] = fitted.balance
         return q
 
     def explain(self, L_row: Any, cls: int | None = None, confidence: Any = None) -> dict[int | str, float]:  # noqa: N803
@@ -151,32 +155,22 @@ class Additive(Model):
             ``[n, m + 1]``.
 
         """
-        fitted = self.fitted
-        terms = np.zeros((len(L), len(fitted.order) + 1))
-        for rows, votes, soft in self._slices(L, confidence):
-            target = np.eye(self.k)[:, classes[rows]]
-            base = fitted.base(votes)
-            sums = base.copy()
-            for j in fitted.order:
-                sums += fitted.terms(j, votes, soft)
-            rest = softmax(np.where(target > 0, -np.inf, sums))
-            side = target - rest
-            for j in fitted.order:
-                terms[rows, j] = (side * fitted.terms(j, votes, soft)).sum(axis=0)
-            terms[rows, -1] = (side * base + rest * np.log(np.maximum(rest, 1e-300))).sum(axis=0)
-            bare = ~np.any(votes >= 0, axis=1)
-            terms[rows, -1][bare] = np.log(fitted.balance / (1 - fitted.balance))[classes[rows][bare]]
+        votes, soft = self._votes(L, confidence)
+        fitted, target = self.fitted, np.eye(self.k)[:, classes]
+        rest = softmax(np.where(target > 0, -np.inf, fitted.sums(votes, soft)))
+        side, terms = target - rest, np.zeros((len(votes), votes.shape[1] + 1))
+        for j in fitted.order:
+            terms[:, j] = (side * fitted.terms(j, votes, soft)).sum(axis=0)
+        terms[:, -1] = (side * fitted.base(votes) + rest * np.log(np.maximum(rest, 1e-300))).sum(axis=0)
+        bare = ~np.any(votes >= 0, axis=1)
+        terms[bare, -1] = np.log(fitted.balance / (1 - fitted.balance))[classes[bare]]
         return terms
 
-    def _slices(self, votes: Any, confidence: Any) -> Iterator[tuple[slice, VoteMatrix, Floats | None]]:
-        """Check votes and confidences, and yield them some rows at a time."""
-        checked = matrix(votes, self.k)
-        if checked.shape[1] != len(self.fitted.order):
-            raise DataError(f"{checked.shape[1]} columns of votes for a model of {len(self.fitted.order)} sources")
-        soft = confidence_of(confidence, checked.shape)
-        for start in range(0, len(checked), SLICE):
-            rows = slice(start, start + SLICE)
-            yield rows, checked[rows], None if soft is None else soft[rows]
+    def _votes(self, votes: Any, confidence: Any) -> tuple[VoteMatrix, Floats | None]:
+        checked, sources = matrix(votes, self.k), len(self.fitted.order)
+        if checked.shape[1] != sources:
+            raise DataError(f"{checked.shape[1]} columns of votes for a model of {sources} sources")
+        return checked, confidence_of(confidence, checked.shape)
 
     def _problem(self, votes: Any, kinds: str, gold: Any, confidence: Any) -> Problem:
         """Check what `fit` was given, and make it ready."""

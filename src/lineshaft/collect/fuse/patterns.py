@@ -132,6 +132,18 @@ class Problem:
         """The weight of rows where a vote can be checked, by another vote or by gold; 0 elsewhere, ``[p]``."""
         return self.weight * ((self.given > 1) | (self.gold >= 0))
 
+    @cached_property
+    def votes(self) -> Floats:
+        """Number of votes by source and class, ``[m, k]``."""
+        found: Floats = self.per_vote(self.counts[None])[0]
+        return found
+
+    @cached_property
+    def checkable(self) -> Floats:
+        """The weight of the votes that can be checked, by source and class, ``[m, k]``."""
+        found: Floats = self.per_vote(self.checked[None])[0]
+        return found
+
     def of_kind(self, *kinds: str) -> Bools:
         """Say which sources are of these kinds, ``[m]``."""
         return np.array([kind in kinds for kind in self.kinds], bool)
