@@ -113,6 +113,19 @@ class Job:
             rows = connection.execute(sa.select(outputs).order_by(outputs.c.execution, outputs.c.position))
             return list({row.digest: Artifact(row.kind, row.digest, row.size) for row in rows}.values())
 
+    def made(self, step, output) -> list[Artifact]:
+        """Return what steps of this name gave under an output's name, oldest first."""
+        with self.catalog() as connection:
+            query = sa.select(outputs).join(executions).where(executions.c.step == step, outputs.c.name == output)
+            rows = connection.execute(query.order_by(outputs.c.execution))
+            return [Artifact(row.kind, row.digest, row.size) for row in rows]
+
+    def content(self, step, output):
+        """Read the one artifact that a step gave."""
+        (artifact,) = self.made(step, output)
+        with self.home() as home:
+            return home.get(artifact)
+
     def object(self, artifact: Artifact) -> Path:
         return self.folder / "home" / "objects" / artifact.digest[:2] / artifact.digest[2:]
 

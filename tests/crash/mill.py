@@ -63,9 +63,9 @@ def letters(batch):
 
 
 @ls.model_source(inputs=letters, threshold=0.6)
-def leaning(tensors):
-    note(f"leaning {len(tensors['x'])}")
-    good = 1 / (1 + np.exp(tensors["x"][:, 1] - tensors["x"][:, 0]))
+def leaning(x):
+    note(f"leaning {len(x)}")
+    good = 1 / (1 + np.exp(x[:, 1] - x[:, 0]))
     return np.stack([1 - good, good], axis=1)
 
 

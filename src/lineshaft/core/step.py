@@ -35,7 +35,7 @@ from lineshaft.core.events import emit
 from lineshaft.core.fingerprint import Ingredient, brief, fingerprint
 from lineshaft.core.home import Home
 from lineshaft.core.owner import owner_of_file
-from lineshaft.errors import LeaseLost, LineshaftError, StepFailed, UsageError
+from lineshaft.errors import LeaseLost, LineshaftError, StepFailed, StorageError, UsageError
 
 if TYPE_CHECKING:
     from lineshaft.core.lease import Lease
@@ -269,6 +269,12 @@ class Session:
                 for index, (made, seconds) in zip(order, engine.map(work, jobs), strict=True):
                     self._finish(steps[index], waiting[index], made, seconds, first + index, results, index)
                     del waiting[index]
+            except StorageError as error:
+                lost = [index for index in sorted(waiting) if not self._ours(waiting[index])]
+                if not lost:
+                    raise
+                # Whoever took over has cleared the folder of checkpoints under us: his result counts.
+                emit("lease.lost", step=steps[lost[0]].name, reason=str(error))
             finally:
                 for left in waiting.values():
                     self._release(left)
@@ -348,7 +354,19 @@ class Session:
         damaged = [artifact for artifact in found.values() if not self.home.store.has(artifact)]
         for artifact in damaged:
             emit("object.damaged", step=step.name, object=str(artifact))
-        return None if damaged else Done(found, reused=True)
+        if damaged:
+            return None
+        if step.resumable:  # a holder that was killed after its commit, or fenced, may have left checkpoints
+            self.home.clear_work(step.key)
+        return Done(found, reused=True)
+
+    def _ours(self, held: Lease) -> bool:
+        with self.home.catalog.read() as connection:
+            try:
+                lease.confirm(connection, held)
+            except LeaseLost:
+                return False
+        return True
 
     def _release(self, held: Lease) -> None:
         with self.home.catalog.write() as connection:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lineshaft.core import names, script
 from lineshaft.core.artifact import Artifact
+from lineshaft.core.codec import encode
 from lineshaft.core.dry import DrySession
 from lineshaft.core.durable import remove_abandoned, write_atomic
 from lineshaft.core.engine import Engine, InProcess
 from lineshaft.core.events import emit
 from lineshaft.core.home import Home
 from lineshaft.core.step import Session, is_pending, make
-from lineshaft.core.table import Table, file_digest
+from lineshaft.core.table import Table, file_digest, read_table
 from lineshaft.errors import DataError, Refused, UsageError
 from lineshaft.run import jobs, own, record, releasing, training
 from lineshaft.run.handles import Checked, ForTask, Handle, Parts, Rows, Trained
@@ -76,14 +77,11 @@ class Run:
     def __enter__(self) -> Self:
         if isinstance(self.session, Session):
             self._open.enter_context(record.recorded(self.home, self.id, self.name))
-            record.remember_scripts(self.home)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(self.session, Session) and error is None:
-            record.remember_scripts(self.home)
         self._open.__exit__(kind, error, trace)
 
     def read(
@@ -127,8 +125,8 @@ class Run:
                 jobs.read,
                 {path.name: file},
                 outputs,
-                {**how, "digest": file.digest},
-                aside={"path": path.resolve()},
+                how,
+                aside={"path": path.resolve(), "digest": file.digest},
             )
         else:
             step = make("read rows", jobs.identify, {"rows": self._table(source).artifact}, outputs, how)
@@ -171,8 +169,7 @@ class Run:
             jobs.read_schema,
             {path.name: source},
             {"schema": "Schema"},
-            {"digest": source.digest},
-            aside={"path": path.resolve()},
+            aside={"path": path.resolve(), "digest": source.digest},
         )
         return self._handle(self.session.one(kept)["schema"], Schema.from_payload)
 
@@ -420,9 +417,10 @@ class Run:
         return self._rows(made) if returns == "Table" else self._handle(made, own.content(returns))
 
     def _table(self, source: Any) -> Rows:
-        from lineshaft.core.table import read_table
-
-        return self._rows(self.home.put("Table", read_table(source).arrow))
+        arrow = read_table(source).arrow
+        if isinstance(self.session, DrySession):
+            return self._rows(encode("Table", arrow)[0])
+        return self._rows(self.home.put("Table", arrow))
 
     def _rows(
         self, artifact: Artifact, key: tuple[str, ...] = (), group: str | None = None, schema: Artifact | None = None

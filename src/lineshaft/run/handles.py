@@ -132,10 +132,13 @@ class Trained(ForTask[Content]):
     ----------
     features
         The features function that it was trained with; a run computes its chunks once for all who need them.
+    schema
+        The schema that its training rows had passed; the server checks requests against it.
 
     """
 
     features: Features
+    schema: Artifact | None = None
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lineshaft.core.events import emit
 from lineshaft.core.table import ROW_ID, Table, file_digest, read_table, split
-from lineshaft.errors import DataError
+from lineshaft.errors import DataError, StepFailed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lineshaft.collect.votes import Votes
     from lineshaft.core.codec import Tensors
     from lineshaft.core.task import Task
 
@@ -73,10 +75,10 @@ def check(rows: pa.Table, schema: str, environment: str | None) -> dict[str, Any
 
 
 def vote(rows: pa.Table, source: Any, classes: Sequence[str]) -> dict[str, pa.Table]:
-    """Ask one source about all rows."""
+    """Ask one source about all rows. Equal votes are equal bytes, whatever code gave them: its name stays outside."""
     from lineshaft.collect.apply import apply
 
-    return {"votes": apply([source], Table(rows), classes=classes).payload()}
+    return _told(apply([source], Table(rows), classes=classes).with_digests([None]))
 
 
 def vote_on_features(
@@ -84,8 +86,19 @@ def vote_on_features(
 ) -> dict[str, pa.Table]:
     """Ask a source that looks at features, already computed."""
     ids = Table(rows.select([ROW_ID])).row_ids
-    values = {name: value.numpy() for name, value in source.inputs.concat(tensors).values.items()}
-    return {"votes": source.vote_from(ids, values, classes).payload()}
+    return _told(source.vote_from(ids, source.inputs.concat(tensors).values, classes))
+
+
+def _told(votes: Votes) -> dict[str, pa.Table]:
+    """Say on how many rows a source failed; one that fails on every row has a fault of its own."""
+    for faults in votes.faults:
+        row, message = faults.examples[0]
+        rows = len(votes.row_ids)
+        said = f"source {faults.source} failed on {faults.count:,} of {rows:,} rows, first on {row}: {message}"
+        if faults.count == rows:
+            raise StepFailed(said)
+        emit("source.failed", source=faults.source, rows=faults.count, reason=said)
+    return {"votes": votes.payload()}
 
 
 def fuse(

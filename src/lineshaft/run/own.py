@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lineshaft.core.codec import Tensors
+from lineshaft.core.codec import Tensors, encode
 from lineshaft.core.step import Step, make
 from lineshaft.core.table import Table, read_table
 from lineshaft.errors import DataError, UsageError
@@ -60,9 +60,27 @@ def _payload(result: Any, kind: str) -> Any:
     if kind == "Table":
         return read_table(result).arrow
     if kind == "Tensors":
-        if not isinstance(result, Mapping):
-            raise DataError(
-                f"the step declares Tensors and returned a {type(result).__name__}; return a dict of tensors"
-            )
-        return Tensors(dict(result))
+        return Tensors(_tensors(result))
+    try:
+        encode("Value", result)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"the step returned a {type(result).__name__} that is no JSON value ({error}); return numbers, text, lists "
+            f"and dicts, or say returns='Table' or 'Tensors'"
+        ) from error
     return result
+
+
+def _tensors(result: Any) -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    named = dict(result) if isinstance(result, Mapping) else {}
+    values = {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in named.items()
+    }
+    wrong = [type(value).__name__ for value in values.values() if not isinstance(value, torch.Tensor)]
+    if wrong or not isinstance(result, Mapping):
+        what = f"a dict with a {wrong[0]}" if wrong else f"a {type(result).__name__}"
+        raise DataError(f"the step declares Tensors and returned {what}; return a dict of tensors")
+    return values

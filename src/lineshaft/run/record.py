@@ -37,7 +37,9 @@ def recorded(home: Home, run: str, name: str) -> Iterator[None]:
     with listening(heard.append):
         emit("run.started", run=run, script=name)
         try:
+            _remember_scripts(home)
             yield
+            _remember_scripts(home)  # helpers that the script imported on the way
             status = "done"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -47,7 +49,7 @@ def recorded(home: Home, run: str, name: str) -> Iterator[None]:
             _end(home, run, status, heard)
 
 
-def remember_scripts(home: Home) -> None:
+def _remember_scripts(home: Home) -> None:
     """Keep which modules models of this home may name: those that its runs have used."""
     with home.catalog.read() as connection:
         known = {row.module: row.path for row in connection.execute(sa.select(scripts))}

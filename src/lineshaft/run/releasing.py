@@ -91,7 +91,7 @@ def bless(run: Run, model: Trained[Model], ground: Ground, rules: Sequence[Rule]
     if not rules:
         raise UsageError("a blessing needs at least one rule, say at_least('accuracy', 0.7)")
     report = _measure(run, model, ground)
-    trial = run.session.one(_trial(model.artifact, ground.on))["report"]
+    trial = run.session.one(_trial(model, ground.on))["report"]
     inputs = {"model": model.artifact, "report": report, "trial": trial}
     for name in sorted({rule.baseline for rule in rules if rule.baseline is not None}):
         before = _baseline(run, name, model, ground)
@@ -125,8 +125,8 @@ def _baseline(run: Run, name: str, model: Trained[Model], ground: Ground) -> Art
     return before if run.session.known(ground.evaluation(before, model.task)) else None
 
 
-def _trial(model: Artifact, on: Rows) -> Step:
-    inputs = {"model": model, "rows": on.artifact} | ({} if on.schema is None else {"schema": on.schema})
+def _trial(model: Trained[Model], on: Rows) -> Step:
+    inputs = {"model": model.artifact, "rows": on.artifact} | ({} if model.schema is None else {"schema": model.schema})
     return make("trial", try_in_server, inputs, {"report": "Report"}, aside={"digest": model.digest})
 
 

@@ -20,7 +20,7 @@ from lineshaft.core.events import emit
 from lineshaft.core.step import Step, is_pending, make, pending
 from lineshaft.core.table import ROW_ID, Table, split
 from lineshaft.errors import DataError, Diverged, UsageError
-from lineshaft.run.handles import ForTask, Handle, Rows, Trained
+from lineshaft.run.handles import DryRunEnd, ForTask, Handle, Rows, Trained
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,19 +70,26 @@ class Search:
     ----------
     best
         The best candidate's model.
-    selection
-        All candidates with their scores.
+    found
+        All candidates with their scores; None in a dry run, which does not know them.
     curves
-        Learning curves by candidate, each a list of one dict per epoch.
+        Reports by candidate: ``curves``, one dict per epoch, and ``scores`` at the best of them.
 
     """
 
     best: Trained[Model]
-    selection: Selection | None
+    found: Selection | None
     curves: Sequence[Handle[Any]]
 
+    @property
+    def selection(self) -> Selection:
+        """All candidates with their scores."""
+        if self.found is None:
+            raise DryRunEnd("the script looks into a search whose candidates are not trained; a dry run ends here")
+        return self.found
+
     def _repr_html_(self) -> str:
-        return "" if self.selection is None else self.selection._repr_html_()
+        return self.selection._repr_html_()
 
 
 def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
@@ -100,7 +107,7 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
         selection = search(candidates, policy, plan.metric, trainer.rung)
     except _Unknown:
         unknown = pending("Model", "train")
-        return Search(Trained(unknown, run.home, load, plan.task, plan.recipe.inputs), None, ())
+        return Search(Trained(unknown, run.home, load, plan.task, plan.recipe.inputs, rows.schema), None, ())
     winner = trainer.states[selection.best]
     inputs = {"state": winner} | ({"schema": rows.schema} if rows.schema is not None else {})
     how = {
@@ -110,7 +117,7 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
     }
     made = run.session.one(make("model", finish, inputs, {"model": "Model"}, how))
     curves = [Handle(trainer.curves[index], run.home, dict) for index in range(len(candidates))]
-    best = Trained(made["model"], run.home, load, plan.task, plan.recipe.inputs)
+    best = Trained(made["model"], run.home, load, plan.task, plan.recipe.inputs, rows.schema)
     return Search(best, selection, curves)
 
 

@@ -6,7 +6,8 @@
                                                                                        keep the best, stop in time
 
 A `Trained` carries the whole state of its training, so that another one can go on from it: two epochs and then three
-more are the five at once, to the bit. It runs in the caller's thread count, and one training at a time in a process,
+more are the five at once, to the bit. A small model is trained in one
+thread, a larger one in the caller's number of them (`threads`), and one training at a time in a process,
 because torch's random generator is the process's.
 """
 
@@ -27,7 +28,7 @@ from lineshaft.core.artifact import digest_of
 from lineshaft.core.codec import Tensors, encode
 from lineshaft.core.fingerprint import fingerprint
 from lineshaft.errors import DataError, UsageError
-from lineshaft.train import randomness, state
+from lineshaft.train import randomness, state, threads
 from lineshaft.train.builder import arguments, describe
 from lineshaft.train.history import History
 from lineshaft.train.loop import run
@@ -183,7 +184,8 @@ def train(
         build = functools.partial(recipe.build, shapes, classes)
         training = begin(build, recipe.optimizer, recipe.schedule, recipe.precision, recipe.seed, facts)
         goal = Goal(recipe.epochs if epochs is None else epochs)
-        run(training, data, recipe.settings, goal, history, start, checkpoint, progress)
+        with threads.fitting(training.model, shapes, recipe.batch):
+            run(training, data, recipe.settings, goal, history, start, checkpoint, progress)
         taken = snapshot(training, history, data)
     header = {**taken.header, "shapes": shapes, "classes": classes}
     return Trained.from_payload(dataclasses.replace(taken, header=header))

@@ -64,7 +64,7 @@ class Console:
         """Move a bar; there are none where nobody watches."""
         name = facts["name"]
         if kind == "progress.begin" and sys.stderr.isatty():
-            self._bars[name] = self._bar().add_task(_unmarked(name), total=facts["total"])
+            self._bars[name] = self._bar().add_task(printable(name), total=facts["total"])
         elif kind == "progress.advance" and name in self._bars:
             self._bar().advance(self._bars[name], facts["amount"])
         elif kind == "progress.end" and name in self._bars:
@@ -73,17 +73,24 @@ class Console:
     def _bar(self) -> Progress:
         if self._progress is None:
             from rich.console import Console as Terminal
-            from rich.progress import Progress
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-            # What a script prints belongs on standard output, unless that is the very terminal with the bars.
-            watched = sys.stdout.isatty()
-            self._progress = Progress(console=Terminal(stderr=True), transient=True, redirect_stdout=watched)
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=Terminal(stderr=True),
+                transient=True,
+                # What a script prints belongs on standard output, unless that is the very terminal with the bars.
+                redirect_stdout=sys.stdout.isatty(),
+            )
             self._progress.start()
         return self._progress
 
     def _tell_reused(self) -> None:
         if self._reused:
-            self._say(f"  {self._reused} steps reused")
+            self._say(f"  {self._reused} step{'' if self._reused == 1 else 's'} reused")
         self._reused = 0
 
     def _say(self, text: str) -> None:
@@ -91,11 +98,6 @@ class Console:
             self._progress.console.out(printable(text), highlight=False)  # above the bars, neither wrapped nor styled
         else:
             print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal
-
-
-def _unmarked(name: str) -> str:
-    """Write a name so that a bar shows it as it is; brackets are markup there."""
-    return printable(name).replace("[", r"\[")
 
 
 def _report(facts: Facts) -> str:
@@ -113,6 +115,7 @@ _SENTENCES = {
     "object.damaged": lambda f: f"  {f['object']} of step {f['step']} is missing or damaged: made anew",
     "lease.lost": lambda f: f"  {f['step']}: {f['reason']}",
     "anomaly": lambda f: f"  {f['severity']} in {f['part']}: {f['column'] or 'data set'}: {f['reason']}",
+    "source.failed": lambda f: f"  {f['reason']}",
     "schema.written": lambda f: f"  wrote {f['file']}: read it, edit it, commit it",
     "checkpoint.damaged": lambda f: f"  checkpoint {f['file']} is set aside: {f['reason']}",
     "training.diverged": lambda f: f"  a candidate is out of the search: {f['reason']}",

@@ -23,15 +23,17 @@ def draw(graph: Graph) -> str:
     """Draw a graph.
 
     Siblings that differ in their digest alone (the chunks of a table, say) share a line. A node that hangs at several
-    places is drawn whole once, and referred to after that.
+    places is drawn whole once, and referred to after that. Views are left out: the tables that they are of are there.
     """
     made_of: dict[str, set[str]] = {}
     for source, target in graph.edges:
-        made_of.setdefault(target, set()).add(source)
+        if graph.nodes[source].kind != "View":
+            made_of.setdefault(target, set()).add(source)
     used = {source for source, _ in graph.edges}
     lines: list[str] = []
     seen: set[str] = set()
-    for top in _groups(graph, graph.nodes.keys() - used) + _groups(graph, graph.nodes):
+    drawn = {digest for digest, node in graph.nodes.items() if node.kind != "View"}
+    for top in _groups(graph, drawn - used) + _groups(graph, drawn):
         if not seen.issuperset(top):  # the second list is for nodes in a ring: bytes made of what was made of them
             _add(graph, made_of, top, lines, seen)
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Expectation maximisation over distinct rows: each kind of source brings its own M step, the E step adds them up.
+"""Expectation maximisation over patterns: each kind of source brings its own M step, the E step adds them up.
 
 ::
 
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from lineshaft.collect.fuse.checks import Bools, Floats
-    from lineshaft.collect.fuse.patterns import Problem
+    from lineshaft.collect.fuse.patterns import Floats, Ints, Problem
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,20 @@ class State:
     Attributes
     ----------
     q
-        ``[k, p]`` the current class probabilities.
+        ``[p, k]`` the current class probabilities.
     agreement
-        ``[k, p]`` how far the row agrees with a vote for each class: the probability of the class; in the first round
-        the share of the row's other votes for it.
+        ``[e]`` how far the row agrees with each entry: its probability of the voted class; in the first round the
+        share of the row's other votes for it, and on gold rows always whether it is right.
+    weight
+        ``[p]`` multiplicity of each pattern, times the gold weight on gold rows.
     total
-        ``[k]`` expected number of rows of each class among those covered or known.
+        ``[k]`` expected number of rows of each class among those covered or known, at their plain multiplicity.
 
     """
 
     q: Floats
     agreement: Floats
+    weight: Floats
     total: Floats
 
 
@@ -64,9 +67,7 @@ class Fit:
     balance
         ``[k]`` class shares.
     q
-        ``[k, p]`` class probabilities of the rows.
-    informed
-        ``[m]`` the sources whose votes bring in the prior.
+        ``[p, k]`` class probabilities of the patterns.
     rounds, converged
         How it ended.
 
@@ -76,12 +77,19 @@ class Fit:
     prior: Floats
     balance: Floats
     q: Floats
-    informed: Bools
     rounds: int
     converged: bool
 
 
-def run(problem: Problem, steps: Sequence[Step], informed: Bools, *, rounds: int, tolerance: float) -> Fit:
+def run(
+    problem: Problem,
+    steps: Sequence[Step],
+    informed: npt.NDArray[np.bool_],
+    *,
+    gold_weight: float,
+    rounds: int,
+    tolerance: float,
+) -> Fit:
     """Alternate M and E until the probabilities stand still.
 
     Parameters
@@ -92,72 +100,66 @@ def run(problem: Problem, steps: Sequence[Step], informed: Bools, *, rounds: int
         One per kind of source present.
     informed
         ``[m]`` sources whose votes bring in the class balance (people and models).
+    gold_weight
+        How many times the entries of a gold row count in the M steps.
     rounds, tolerance
         At most so many rounds; fewer when no probability moves further.
 
     """
-    scores, prior, converged, done = np.zeros((problem.m, problem.k, problem.k)), np.zeros(problem.k), True, 0
-    counted, told, said = _counted(problem), problem.voted(informed), problem.said()
-    q, agreement = _clamped(problem, _shares(problem, said)), first_agreement(problem, said)
-    while done < rounds and problem.given.any():
+    k, known = problem.k, (problem.given > 0) | (problem.gold >= 0)
+    counted = problem.counts * known
+    weight = problem.counts * np.where(problem.gold >= 0, gold_weight, 1.0)
+    told = np.bincount(problem.row, informed[problem.key // k], minlength=len(problem.counts)) > 0
+    q, agreement = _clamped(problem, problem.shares()), first_agreement(problem)
+    scores, prior, balance, converged, done = np.zeros((problem.m, k, k)), np.zeros(k), np.full(k, 1 / k), True, 0
+    while done < rounds and len(problem.row):
         done += 1
-        state = State(q, agreement, q @ counted)
+        total = counted @ q
+        state = State(q, agreement, weight, total)
         scores = sum((step.scores(problem, state) for step in steps), np.zeros_like(scores))
-        prior = np.log(_balanced(state.total))
-        before, q = q, _believed(problem, scores, np.outer(prior, told) if informed.any() else None)
-        agreement, moved = q, q - before
-        converged = bool(np.abs(moved, out=moved).max() < tolerance)
+        prior = np.log(_shares(total))
+        before, q = q, _clamped(problem, softmax(_added(problem, scores) + np.outer(told, prior)))
+        agreement = q[problem.row, problem.key % k]
+        converged = bool(np.abs((q - before)[known]).max(initial=0.0) < tolerance)
         if converged:
             break
-    return Fit(scores, prior, _balanced(q @ counted), q, informed, done, converged)
-
-
-def once(problem: Problem, scores: Floats) -> Fit:
-    """Apply scores that nothing is to be learnt for: one E step."""
-    q = _believed(problem, scores, None)
-    nobody = np.zeros(problem.m, bool)
-    return Fit(scores, np.zeros(problem.k), _balanced(q @ _counted(problem)), q, nobody, 1, converged=True)
+    if counted.any():
+        balance = _shares(counted @ q)
+    return Fit(scores, prior, balance, q, done, converged)
 
 
 def softmax(scores: Floats) -> Floats:
-    """Turn ``[k, ..]`` scores into probabilities that sum to 1 over the classes."""
-    raised: Floats = scores - scores.max(axis=0)
-    np.exp(raised, out=raised)
-    raised /= raised.sum(axis=0)
+    """Turn ``[.., k]`` scores into probabilities that sum to 1."""
+    raised: Floats = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    raised /= raised.sum(axis=-1, keepdims=True)
     return raised
 
 
-def first_agreement(problem: Problem, said: Floats) -> Floats:
-    """Return ``[k, p]`` the share of the row's other votes that say what a vote for the class says; 1/k without any."""
-    others = problem.given - 1
-    share = np.where(others > 0, np.maximum(said - 1, 0) / np.maximum(others, 1), 1 / problem.k)
-    return _clamped(problem, share)
-
-
-def _believed(problem: Problem, scores: Floats, prior: Floats | None) -> Floats:
-    sums = problem.per_row(np.moveaxis(scores, 2, 0))
-    if prior is not None:
-        sums += prior
-    return _clamped(problem, softmax(sums))
-
-
-def _counted(problem: Problem) -> Floats:
-    """Return how many rows each row stands for, ``[p]``; none where nothing is known."""
-    return problem.counts * ((problem.given > 0) | (problem.gold >= 0))
-
-
-def _shares(problem: Problem, said: Floats) -> Floats:
-    """Return the vote shares of each row, even where nobody voted."""
-    return np.where(problem.given > 0, said / np.maximum(problem.given, 1), 1 / problem.k)
-
-
-def _balanced(total: Floats) -> Floats:
+def _shares(total: Floats) -> Floats:
     """Turn expected counts into class shares, none of them zero."""
     shares: Floats = (total + 0.01) / (total.sum() + 0.01 * len(total))
     return shares
 
 
+def _added(problem: Problem, scores: Floats) -> Floats:
+    flat = scores.reshape(-1, problem.k)
+    return problem.per_row(flat[problem.key] * problem.amount[:, None])
+
+
 def _clamped(problem: Problem, q: Floats) -> Floats:
     """Put the known class where there is gold."""
-    q[:, problem.known] = np.eye(problem.k)[:, problem.gold[problem.known]]
+    known = problem.gold >= 0
+    q[known] = np.eye(problem.k)[problem.gold[known]]
     return q
+
+
+def first_agreement(problem: Problem) -> Floats:
+    """Return per entry the share of the row's other votes that say the same; 1/k where there are none."""
+    row, voted = problem.row, problem.key % problem.k
+    votes = np.bincount(row, problem.amount, minlength=len(problem.counts))[row]
+    cells = row * problem.k + voted
+    alike = np.bincount(cells, problem.amount, minlength=len(problem.counts) * problem.k)[cells]
+    others = votes - problem.amount
+    share = np.where(others > 1e-9, (alike - problem.amount) / np.maximum(others, 1e-9), 1 / problem.k)
+    gold: Ints = problem.gold[row]
+    return np.where(gold >= 0, gold == voted, share)
