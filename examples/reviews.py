@@ -156,10 +156,10 @@ def poles():
 
 
 @ls.model_source(inputs=embed, threshold=0.7)
-def nearer_to_praise(tensors):
+def nearer_to_praise(vectors):
     """Where a sentence lies between model sentences of praise and of scorn; probabilities [rows, 2]."""
     good, bad = poles()
-    lean = tensors["x"] @ (good - bad)
+    lean = vectors @ (good - bad)
     fresh = 1 / (1 + np.exp(-15 * lean))
     return np.stack([1 - fresh, fresh], axis=1)
 

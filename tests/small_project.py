@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lineshaft.core import script
 from lineshaft.core.home import Home
 
 EVIL = '<script>alert("&1")</script>'
@@ -88,6 +89,13 @@ class Project:
         return self.folder / "orders.csv"
 
 
+def written(folder: Path, name: str, text: str) -> Path:
+    """Write a file, say a script of a few lines; return where."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def write_rows(path: Path, rows: int = 240, seed: int = 0) -> None:
     chance = random.Random(seed)
     with path.open("w", newline="", encoding="utf-8") as stream:
@@ -122,6 +130,7 @@ def make_project(folder: Path, name: str, **edits: str) -> Project:
 
 
 def forget_scripts() -> None:
-    """Let the next load read scripts anew, as a new process would."""
-    for name in [name for name in sys.modules if name.startswith("lineshaft_script_")]:
-        del sys.modules[name]
+    """Let the next load read scripts anew, from where its home says, as in a new process."""
+    for known in (sys.modules, script._allowed):
+        for name in [name for name in known if name.startswith(script.PREFIX)]:
+            del known[name]

@@ -8,10 +8,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
+import sqlalchemy as sa
 
 from crash import grain
 from crash.job import Job, State
 from crash.prepared import Prepared
+from lineshaft.core.catalog import scripts
 
 
 @dataclass(frozen=True)
@@ -59,5 +61,7 @@ def fresh(prepared, clean, tmp_path):
 @pytest.fixture
 def done(prepared, clean, tmp_path):
     """Return a copy of the job that ran to its end."""
-    shutil.copytree(clean.job.folder, tmp_path / "done")
-    return Job(prepared, tmp_path / "done")
+    job = Job(prepared, shutil.copytree(clean.job.folder, tmp_path / "done"))
+    with job.home() as home, home.catalog.write() as connection:  # a home says where its scripts lie
+        connection.execute(sa.update(scripts).values(path=str(job.folder / "mill.py")))
+    return job

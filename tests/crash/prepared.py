@@ -83,6 +83,8 @@ class Prepared:
         """Start ``lineshaft ARGV`` in a folder, whose ``home`` is its home unless the environment says otherwise."""
         self.commands += 1
         out, err = (self.scratch / f"{self.commands}.{name}" for name in ("out", "err"))
+        out.touch()
+        err.touch()
         given = {"LINESHAFT_HOME": str(folder / "home")} | {name: str(value) for name, value in environment.items()}
         ask = {"argv": [str(item) for item in argv], "folder": str(folder), "environment": given}
         return Running(self, self.ask(ask | {"out": str(out), "err": str(err)}), out, err)
@@ -171,3 +173,5 @@ if __name__ == "__main__":
     for child in children:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+    sys.stdout.flush()
+    os._exit(0)  # nothing is worth a tidy end of torch

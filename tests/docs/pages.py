@@ -21,11 +21,11 @@ _MARK = "=== end of block ==="
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: language, name of the file that it is, whether it adds to that file, and the text."""
+    """A fenced block: language, words behind it, the file that it is or adds to, the text and where it stands."""
 
     language: str
+    options: tuple[str, ...]
     title: str | None
-    adds: bool
     text: str
     start: int
     end: int
@@ -38,7 +38,7 @@ def blocks(text):
         language, _, options = match["info"].strip().partition(" ")
         title = _TITLE.search(options)
         name = title[1] if title else None
-        found.append(Block(language, name, "add" in options.split(), match["text"], match.start(), match.end()))
+        found.append(Block(language, tuple(options.split()), name, match["text"], match.start(), match.end()))
     return found
 
 
@@ -81,9 +81,16 @@ def run_page(page, folder):
     return [(block, shown, said) for (block, shown), said in zip(pairs, real, strict=False)]
 
 
+def write(block, folder):
+    """Write a block that is a file, or the end of one."""
+    with (folder / block.title).open("a" if "add" in block.options else "w", encoding="utf-8") as stream:
+        stream.write(block.text)
+
+
 def command(words, folder, **options):
     """Run a command in a folder, with a home of its own and this environment's ``lineshaft`` on the path."""
-    return subprocess.run(words, cwd=folder, env=environment(folder), capture_output=True, text=True, **options)
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.run(words, cwd=folder, env=environment(folder), check=False, **given)
 
 
 def environment(folder):

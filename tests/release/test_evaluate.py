@@ -138,7 +138,11 @@ HALF = np.full((4, 2), 0.5)
         (HALF, [[0, 1, 0, 1]], r"true classes \[1, 4\]"),
         (np.full((4, 3), 1 / 3), [0, 1, 0, 1], "2 class names"),
         (np.full(4, 0.5), [0, 1, 0, 1], r"probabilities \[4\]"),
-        ([[0.5, 0.5], [np.nan, 0.5], [np.inf, 0], [1, 0]], [0, 1, 0, 1], "2 rows have a probability that is not finite"),
+        (
+            [[0.5, 0.5], [np.nan, 0.5], [np.inf, 0], [1, 0]],
+            [0, 1, 0, 1],
+            "2 rows have a probability that is not finite",
+        ),
         ([[3.0, -2.0], [0.5, 0.5], [0.5, 0.5], [1, 0]], [0, 1, 0, 1], "row 0 is no probabilities: .*softmax"),
         ([[0.5, 0.5], [0.2, 0.2], [0.5, 0.5], [1, 0]], [0, 1, 0, 1], "row 1 is no probabilities"),
         (HALF, [0, 2, 0, 1], "true classes run from 0 to 2, there are 2"),
@@ -162,7 +166,7 @@ def test_one_class_name_tells_nothing_apart():
 
 @pytest.mark.parametrize("mask", [[True] * 3, [1, 0, 1, 0], [[True] * 4], ["a"] * 4])
 def test_a_slice_is_one_boolean_per_row(mask):
-    with pytest.raises(DataError, match="slice 'odd' is .*4 booleans are wanted"):
+    with pytest.raises(DataError, match=r"slice 'odd' is .*4 booleans are wanted"):
         evaluate(HALF, [0, 1, 0, 1], CLASSES, slices={"odd": mask})
 
 

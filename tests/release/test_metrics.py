@@ -25,7 +25,9 @@ def test_they_agree_with_scikit_learn(k, n, seed):
     probabilities, truth = random_answers(k, n, seed)
     found, said = measured(probabilities, truth), probabilities.argmax(1)
     assert found["accuracy"] == pytest.approx(peer.accuracy_score(truth, said))
-    assert found["balanced_accuracy"] == pytest.approx(peer.recall_score(truth, said, average="macro", labels=np.unique(truth)))
+    assert found["balanced_accuracy"] == pytest.approx(
+        peer.recall_score(truth, said, average="macro", labels=np.unique(truth))
+    )
     f1 = peer.f1_score(truth, said) if k == 2 else peer.f1_score(truth, said, average="macro")
     assert found["f1"] == pytest.approx(f1)
     assert found["log_loss"] == pytest.approx(peer.log_loss(truth, probabilities, labels=range(k)))
@@ -34,7 +36,9 @@ def test_they_agree_with_scikit_learn(k, n, seed):
 
 def test_the_brier_score_of_two_classes_is_twice_that_of_one():
     probabilities, truth = random_answers(2, 200, 5)
-    assert measured(probabilities, truth)["brier"] == pytest.approx(2 * peer.brier_score_loss(truth, probabilities[:, 1]))
+    assert measured(probabilities, truth)["brier"] == pytest.approx(
+        2 * peer.brier_score_loss(truth, probabilities[:, 1])
+    )
 
 
 def test_the_calibration_error_by_hand():

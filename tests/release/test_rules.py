@@ -111,7 +111,7 @@ def test_a_mistyped_metric_is_found_before_anything_is_trained():
         lambda: ls.at_most("loss", 0.7),
         lambda: ls.no_worse_than("m@live", "Accuracy"),
     ):
-        with pytest.raises(UsageError, match="there is no metric '.*'; there are accuracy, balanced_accuracy, f1"):
+        with pytest.raises(UsageError, match=r"there is no metric '.*'; there are accuracy, balanced_accuracy, f1"):
             make()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from small_project import forget_scripts, make_project
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pages import assert_self_contained, read
+from strict_page import assert_self_contained, read
 
 from lineshaft.ui.chart import COLOURS, HEIGHT, PALE, WIDTH, lines, reliability
 
@@ -64,6 +64,12 @@ def test_the_bold_are_in_colour_with_a_key_and_the_others_pale():
     assert read(lines({"a": [(0, 0), (1, 1)], "b": [(0, 1), (1, 0)]}, "x", "y")).text("text")[-2:] == ["a", "b"]
 
 
+def test_a_long_name_is_cut_in_the_key_and_whole_where_one_points():
+    page = read(lines({"n" * 300: [(0, 0), (1, 1)]}, "x", "y"))
+    assert page.text("text")[-1] == "n" * 67 + "…"
+    assert page.text("title") == ["n" * 300]
+
+
 def test_a_key_for_each_line_has_room():
     svg = lines({f"line {n}": [(0, n), (1, n)] for n in range(20)}, "x", "y")
     height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', svg)[1])
@@ -71,7 +77,9 @@ def test_a_key_for_each_line_has_room():
     assert max(float(a["y"]) for a in read(svg).all("text")) < height
 
 
-BIN = st.fixed_dictionaries({"rows": st.integers(1, 10**6), "confidence": st.floats(0.1, 1), "accuracy": st.floats(0, 1)})
+BIN = st.fixed_dictionaries(
+    {"rows": st.integers(1, 10**6), "confidence": st.floats(0.1, 1), "accuracy": st.floats(0, 1)}
+)
 
 
 @settings(max_examples=50, deadline=None)

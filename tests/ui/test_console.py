@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from lineshaft.core.events import emit, listening, progress
+from lineshaft.core.events import emit, listening
 from lineshaft.ui.console import Console, printable
 
 METRIC = {"value": 0.5, "low": 0.25, "high": 0.75}
@@ -58,11 +58,14 @@ def test_what_people_should_know(told, kind, facts, said):
 
 def test_everything_that_the_library_tells_has_facts_that_fit(told):
     """Events of other kinds, and of kinds yet to come, are passed over."""
-    assert told(("run.started", {"run": "r", "script": "s"}), ("step.started", {"step": "a"}), ("say", {}), ("bar", {})) == ""
+    assert (
+        told(("run.started", {"run": "r", "script": "s"}), ("step.started", {"step": "a"}), ("say", {}), ("bar", {}))
+        == ""
+    )
 
 
 def test_reports_side_by_side_with_what_is_undefined(told):
-    nothing = dict.fromkeys(METRICS, {"value": None, "low": None, "high": None})
+    nothing = {name: {"value": None, "low": None, "high": None} for name in METRICS}
     reports = {"a rather long name for a model, longer than most": METRICS, "none": nothing}
     lines = told(("report", {"title": "side by side", "reports": reports})).splitlines()
     assert lines[1] == "side by side"
@@ -137,7 +140,7 @@ def watched(program, **streams):
         seen += part
     os.close(ours)
     out = process.stdout.read() if process.stdout else b""
-    assert process.wait(60) == 0
+    assert process.wait(60) == 0, seen.decode()
     return seen.decode(), out.decode()
 
 

@@ -7,8 +7,7 @@ import shutil
 
 import pytest
 import sqlalchemy as sa
-from pages import assert_self_contained, read
-from small_project import EVIL, forget_scripts, write_project, write_rows
+from strict_page import assert_self_contained, read
 
 from lineshaft.core.catalog import names
 from lineshaft.core.home import Home
@@ -17,6 +16,7 @@ from lineshaft.run import Run, run
 from lineshaft.run.record import latest
 from lineshaft.ui.report import render, write_report
 from lineshaft.ui.story import story_of
+from small_project import EVIL, forget_scripts, write_project, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,9 @@ def test_hostile_names_are_text(project):
     assert page.text("td").count(EVIL) == 2  # in the comparison, and as a source
     assert {"small <b>orders</b>", "large & <i>dear</i>"} <= set(page.text("td"))
     assert f"side by side {EVIL}" in page.text("h2")
-    assert f"delayed {EVIL} 3" in html.replace("&lt;", "<").replace("&gt;", ">").replace("&#34;", '"').replace("&amp;", "&").replace('\\"', '"')
+    assert f"delayed {EVIL} 3" in html.replace("&lt;", "<").replace("&gt;", ">").replace("&#34;", '"').replace(
+        "&amp;", "&"
+    ).replace('\\"', '"')
 
 
 def test_it_says_which_run_it_is(project, page):
@@ -68,7 +70,15 @@ def test_it_says_which_run_it_is(project, page):
 
 def test_it_has_every_part(page):
     heads = page.text("h2")
-    for wanted in ("Blessing:", "Labels", "Training", "Evaluation on held-out gold", "Schema", "Lineage of late@live", "Steps"):
+    for wanted in (
+        "Blessing:",
+        "Labels",
+        "Training",
+        "Evaluation on held-out gold",
+        "Schema",
+        "Lineage of late@live",
+        "Steps",
+    ):
         assert wanted in heads
     assert page.text("span").count("passed") == 3
 
@@ -78,7 +88,7 @@ def test_evaluations_labels_and_trainings_say_which_model_they_are_of(project, p
     assert page.text("h3").count(ours) == 2  # labels, evaluation
     assert page.text("h3").count("experts alone") == 2
     assert page.text("small").count(ours) == 1  # the winner among the candidates
-    assert f"train head: experts alone" in page.text("text")  # and in the key of the curves
+    assert {ours, "experts alone"} <= set(page.text("text"))  # and in the key of the curves
     titles = story_of(project.home, project.run).titles
     assert sorted(set(titles.values())) == sorted([ours, "experts alone"])
     assert len(titles) == 6  # model, state and labels of each
@@ -186,14 +196,15 @@ def test_anomalies_are_listed(tmp_path, alone):
     run(script, home)
     write_rows(script.parent / "orders.csv", rows=300)
     with (script.parent / "orders.csv").open("a") as stream:
-        stream.write(f'o999,d1,77,"never <u>seen</u>",yes\n')
+        stream.write('o999,d1,77,"never <u>seen</u>",yes\n')
     forget_scripts()
     run(script, home)
     html = render(home, ended(home))
     page = read(html)
     assert "<u>" not in html
     assert any("set aside" in text and ", 0 set aside" not in text for text in page.text("p"))
-    assert {"range", "domain"} & set(page.text("td"))
+    assert {"size", EVIL} <= set(page.text("td"))
+    assert "error" in page.text("span")
 
 
 def test_what_is_damaged_is_a_gap_not_an_end(project, tmp_path):
@@ -219,4 +230,4 @@ def test_a_step_used_twice_is_told_once(home):
     assert len(story.steps) == 2
     assert len(story.of("step ")) == len(story.of("step _seven")) == 1
     assert story.of("step") == []
-    assert story.facts["executed"], story.facts["reused"] == (1, 1)
+    assert (story.facts["executed"], story.facts["reused"]) == (1, 1)

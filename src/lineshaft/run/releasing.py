@@ -10,7 +10,7 @@ from lineshaft.core import names
 from lineshaft.core.artifact import Artifact
 from lineshaft.core.step import Step, is_pending, make
 from lineshaft.core.table import Table
-from lineshaft.errors import UsageError
+from lineshaft.errors import Refused, UsageError
 from lineshaft.release.evaluate import Report
 from lineshaft.run.handles import Handle, Rows, Trained
 
@@ -96,7 +96,7 @@ def bless(run: Run, model: Trained[Model], ground: Ground, rules: Sequence[Rule]
     for name in sorted({rule.baseline for rule in rules if rule.baseline is not None}):
         before = _baseline(run, name, model, ground)
         if before is not None:
-            inputs[f"live {name}"] = run.session.one(ground.evaluation(before, model.task))["report"]
+            inputs[f"live {name}"] = _measure_live(run, name, ground.evaluation(before, model.task))
     made = run.session.one(make("bless", judge, inputs, {"blessing": "Blessing"}, {"rules": tuple(rules)}))
     blessing: Handle[dict[str, Any]] = Handle(made["blessing"], run.home, dict)
     return Blessed(model.artifact, Handle(report, run.home, Report.from_payload), blessing)
@@ -105,6 +105,17 @@ def bless(run: Run, model: Trained[Model], ground: Ground, rules: Sequence[Rule]
 def _measure(run: Run, model: Trained[Model], ground: Ground) -> Artifact:
     tensors = run.features(ground.on, model.features)
     return run.session.one(ground.evaluation(model.artifact, model.task, tensors))["report"]
+
+
+def _measure_live(run: Run, name: str, step: Step) -> Artifact:
+    """Measure what is live on the candidate's rows; its code may have been edited since it was published."""
+    try:
+        return run.session.one(step)["report"]
+    except Refused as refused:
+        raise Refused(
+            f"no_worse_than compares with {name}, which cannot be measured on these rows: {refused}. To publish "
+            f"without that comparison, leave the rule out once"
+        ) from refused
 
 
 def _baseline(run: Run, name: str, model: Trained[Model], ground: Ground) -> Artifact | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 240, 44, 12, 24, 34
 COLOURS = ("#2a6f97", "#bc4749", "#6a994e", "#9c6644", "#7b2cbf", "#495057")
 PALE = "#c9c9c4"
+KEY = 68  # letters of a name that the drawing is wide enough for
 
 Points = Sequence[tuple[float, float]]
 Range = tuple[float, float]
@@ -96,7 +97,8 @@ def _disc(centre: tuple[float, float], radius: float, name: str, colour: str = C
 
 def _key(number: int, name: str, colour: str) -> str:
     down = HEIGHT + 14 * number + 6
-    text = f'<text x="{LEFT + 18}" y="{down + 4}">{html.escape(name)}</text>'
+    short = name if len(name) <= KEY else f"{name[: KEY - 1]}…"
+    text = f'<text x="{LEFT + 18}" y="{down + 4}">{html.escape(short)}</text>'
     return f'<path d="M{LEFT},{down} h12" stroke="{colour}" stroke-width="3"/>{text}'
 
 

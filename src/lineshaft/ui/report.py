@@ -77,12 +77,12 @@ def _training(story: Story) -> dict[str, Any]:
         if content is None:
             continue
         title = story.titles.get(item.outputs["state"].digest, "")
-        name = f"{item.step}: {title}" if title else item.step
         scores = content["scores"]
         candidates.append({"step": item.step, "title": title, "epochs": len(content["curves"]), "scores": scores,
                            "best": content["best_epoch"], "failed": content.get("failed", "")})  # fmt: skip
         if content["curves"]:
             value = "validation_loss" if "validation_loss" in content["curves"][0] else "train_loss"
+            name = title or item.step
             label = name if name not in series else f"{name} ({item.number})"
             series[label] = [(point["epoch"], point[value]) for point in content["curves"]]
             bold += [label] if title else []
