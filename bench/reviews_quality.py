@@ -47,7 +47,10 @@ def main() -> None:
 
 def paired(difference: np.ndarray) -> list[float]:
     """Return mean and half width of the 95 % interval of a paired difference."""
-    return [round(float(difference.mean()), 4), round(float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))), 4)]
+    return [
+        round(float(difference.mean()), 4),
+        round(float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))), 4),
+    ]
 
 
 def share(table: np.ndarray, seed: int) -> float:
@@ -70,7 +73,9 @@ class World:
         truth = dict(zip(gold.row_ids, self.reviews.truth.encode(gold.column("verdict").to_pylist()), strict=True))
         self.truth = np.array([truth[row] for row in self.rows.row_ids])
         print(f"{len(self.rows)} sentences: embedding", file=sys.stderr, flush=True)
-        self.tensors = self.reviews.embed.concat([self.reviews.embed.compute(chunk) for chunk in self.rows.chunks()]).values
+        self.tensors = self.reviews.embed.concat(
+            [self.reviews.embed.compute(chunk) for chunk in self.rows.chunks()]
+        ).values
         self.votes = self.vote().to_dense()
 
     def vote(self):
@@ -107,7 +112,7 @@ class World:
             ls.fuse(votes, self.reviews.task, gold=asked),
             ls.fuse(nobody, self.reviews.task, gold=everyone),
         ]
-        scores = [self.teach(item, train, test, place) for item in labels]
+        scores = [self.teach(item, train, test) for item in labels]
         print(seed, [round(score, 4) for score in scores], file=sys.stderr, flush=True)
         return scores
 
@@ -117,14 +122,16 @@ class World:
 
         ids = [self.rows.row_ids[i] for i in rows]
         if sources is not None:
-            return Votes.from_dense(np.empty((len(rows), 0), np.int8), [], classes=self.reviews.task.classes, row_ids=ids)
+            return Votes.from_dense(
+                np.empty((len(rows), 0), np.int8), [], classes=self.reviews.task.classes, row_ids=ids
+            )
         confidence = self.parts.to_confidence()
         return Votes.from_dense(
             self.votes[rows], list(self.parts.sources), classes=self.reviews.task.classes, row_ids=ids,
             confidence=None if confidence is None else confidence[rows],
         )  # fmt: skip
 
-    def teach(self, labels, train, test, place) -> float:
+    def teach(self, labels, train, test) -> float:
         """Train the recipe's end model on labels as `Run.select` does; return its accuracy on the test films."""
         import pyarrow as pa
 
@@ -134,7 +141,9 @@ class World:
 
         recipe = self.reviews.recipe
         rows = self.rows.arrow.take(pa.array(train))
-        own = Tensors({name: value[torch.from_numpy(train)] for name, value in self.tensors.items()}, {"rows": len(train)})
+        own = Tensors(
+            {name: value[torch.from_numpy(train)] for name, value in self.tensors.items()}, {"rows": len(train)}
+        )
         learning, held = examples(rows, labels.payload(), [own], recipe, "movie", 0.2, 0)
         trained = run_training(recipe, *learning, held, classes=2)
         module = recipe.build(trained.shapes, 2)

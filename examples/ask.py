@@ -18,7 +18,18 @@ SENTENCES = [
 
 def main() -> None:
     token_file = Path(tempfile.mkdtemp()) / "token"
-    command = [sys.executable, "-m", "lineshaft", "serve", "reviews@live", "--port", "0", "--token-file", str(token_file), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "lineshaft",
+        "serve",
+        "reviews@live",
+        "--port",
+        "0",
+        "--token-file",
+        str(token_file),
+        "--json",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline()
@@ -31,7 +42,10 @@ def main() -> None:
             for text, found in zip(SENTENCES, answer["predictions"], strict=True):
                 print(f"  {found['label']:7}{found['probabilities'][found['label']]:6.2f}  {text}")
             print(f"  by model {answer['model'][:12]}")
-            for why, rows, used in [("a number for a text", [{"text": 4}], token), ("a wrong token", [{"text": "x"}], "guess")]:
+            for why, rows, used in [
+                ("a number for a text", [{"text": 4}], token),
+                ("a wrong token", [{"text": "x"}], "guess"),
+            ]:
                 status, answer = ask(url, used, rows)
                 print(f"  {why}: {status} {answer['error']['message']}")
         finally:

@@ -38,7 +38,7 @@ magnificent marvelous masterful masterpiece memorable mesmerizing moving nuanced
 perfect perfectly pleasure poetic poignant potent powerful profound provocative refreshing refreshingly remarkable
 resonant rich riveting satisfying sensitive sharp smart solid spectacular splendid spellbinding startling stirring
 striking stunning sublime subtle superb superbly surprising surprisingly suspenseful sweet tender terrific thoughtful
-thrilling timeless touching triumph unforgettable uplifting vibrant vivid warm wise witty wonderful wonderfully wry""".split()  # noqa: SIM905 - easier to read and to edit
+thrilling timeless touching triumph unforgettable uplifting vibrant vivid warm wise witty wonderful wonderfully wry""".split()
 
 SCORN = """absurd amateurish annoying awful awkward bad badly banal bland bloated bogged boring bore clichéd cliche cliches
 clichés clumsy clunky cold confused confusing contrived crass crude cynical dead derivative dim disappointing
@@ -51,10 +51,12 @@ overdone overlong overwrought painful painfully pathetic phony plodding pointles
 pretentious problem ridiculous routine sappy schmaltzy self-indulgent shallow shameless silly simplistic sloppy
 sluggish sophomoric sour stale stilted stupid superficial tasteless tedious tepid terrible thin tired tiresome
 tolerable trite turgid ugly unconvincing undercooked underwritten uneven unfortunately unfunny uninspired
-uninteresting unpleasant unwatchable vapid waste wasted weak wearying wooden worse worst""".split()  # noqa: SIM905 - easier to read and to edit
+uninteresting unpleasant unwatchable vapid waste wasted weak wearying wooden worse worst""".split()
 
 POSITIVE, NEGATIVE = frozenset(PRAISE), frozenset(SCORN)
-NOT = frozenset("not no never hardly barely neither nor without n't isn't wasn't aren't doesn't didn't don't can't won't".split())  # noqa: SIM905
+NOT = frozenset(
+    "not no never hardly barely neither nor without n't isn't wasn't aren't doesn't didn't don't can't won't".split()
+)
 
 
 def words(text):
@@ -124,7 +126,9 @@ def embed(batch):
 def sentence_vectors(texts, together=32):
     tokenizer, model = encoder()
     encoded = tokenizer.encode_batch(texts)
-    order = sorted(range(len(texts)), key=lambda place: len(encoded[place].ids))  # little padding: like lengths together
+    order = sorted(
+        range(len(texts)), key=lambda place: len(encoded[place].ids)
+    )  # little padding: like lengths together
     vectors = torch.empty(len(texts), model.config.hidden_size)
     for start in range(0, len(order), together):
         places = order[start : start + together]
@@ -164,31 +168,44 @@ def nearer_to_praise(vectors):
     return np.stack([1 - fresh, fresh], axis=1)
 
 
+GO = "recommend, recommended, must-see, worth seeing, worth watching, don't miss, treat, rewarding, winning, well worth"
+STAY = "skip, avoid, rent, video, don't bother, walk out, nap, yawn, snooze, ticket price, better off"
+BEST = r"(?i)\b(one of|among) (the )?(year's|decade's|season's|his|her|its|best|finest|funniest|smartest)\b"
+CRAFT = (
+    r"(?i)\b(great|excellent|fine|terrific|strong|superb|outstanding|wonderful|remarkable|impressive) (\w+ )?"
+    r"(performance|performances|acting|cast|direction|script|fun|work|film|movie|entertainment|job)\b"
+)
+IS_NOT = (
+    r"(?i)(\bnot|n't|\bnever|\bhardly|\bneither|\bnor) (\w+ ){0,3}(funny|good|enough|interesting|work|works|engaging|much|"
+    r"compelling|scary|convincing|clever|original|worth|memorable|as|very|quite|really)\b"
+)
+TOO_MUCH = (
+    r"(?i)\b(too|so) (\w+ )?(long|much|many|little|slow|familiar|obvious|predictable|thin|busy|bland|often|self|earnest|"
+    r"cute|clever|heavy|serious|far|few)\b"
+)
+TRIED = (
+    r"(?i)\b(should have|could have|would have|might have been|supposed to|tries to|tries too|trying to|attempts? to|"
+    r"wants? to be|fails? to|failed to|never (quite )?(gels?|comes|takes|rises|finds|gets))\b"
+)
+IN_SPITE = "matches(lower(text), '\\b(despite|flaws and all|even if|thanks to|a reminder|manages to|proves)\\b')"
+LESS = (
+    "matches(lower(text), '\\b(instead of|rather than|less than|more like|little more than|nothing more|at best|only|just|"
+    "merely|unless)\\b') and length(text) < 140"
+)
+
 sources = [
     ls.keywords("text", PRAISE, label="fresh", name="words_of_praise"),
     ls.keywords("text", SCORN, label="rotten", name="words_of_scorn"),
-    ls.keywords("text", ["recommend", "recommended", "must-see", "worth seeing", "worth watching", "don't miss", "treat",
-                         "rewarding", "winning", "crowd-pleaser", "well worth"], label="fresh", name="go_and_see"),
-    ls.keywords("text", ["skip", "avoid", "rent", "video", "don't bother", "walk out", "nap", "yawn", "snooze", "ticket price",
-                         "better off"], label="rotten", name="stay_at_home"),
-    ls.regex("text", r"(?i)\b(one of|among) (the )?(year's|decade's|season's|his|her|its|best|finest|funniest|smartest)\b",
-             label="fresh", name="among_the_best"),
-    ls.regex("text", r"(?i)\b(great|excellent|fine|terrific|strong|superb|outstanding|wonderful|remarkable|impressive) "
-             r"(\w+ )?(performance|performances|acting|cast|direction|script|fun|work|film|movie|entertainment|job)\b",
-             label="fresh", name="praise_of_craft"),
-    ls.regex("text", r"(?i)(\bnot|n't|\bnever|\bhardly|\bneither|\bnor) (\w+ ){0,3}(funny|good|enough|interesting|work|works|"
-             r"engaging|much|compelling|scary|convincing|clever|original|worth|memorable|as|very|quite|really)\b",
-             label="rotten", name="what_it_is_not"),
-    ls.regex("text", r"(?i)\b(too|so) (\w+ )?(long|much|many|little|slow|familiar|obvious|predictable|thin|busy|bland|often|"
-             r"self|earnest|cute|clever|heavy|serious|far|few)\b", label="rotten", name="too_much"),
-    ls.regex("text", r"(?i)\b(should have|could have|would have|might have been|supposed to|tries to|tries too|trying to|"
-             r"attempts? to|wants? to be|fails? to|failed to|never (quite )?(gels?|comes|takes|rises|finds|gets))\b",
-             label="rotten", name="what_it_tried"),
+    ls.keywords("text", GO.split(", "), label="fresh", name="go_and_see"),
+    ls.keywords("text", STAY.split(", "), label="rotten", name="stay_at_home"),
+    ls.regex("text", BEST, label="fresh", name="among_the_best"),
+    ls.regex("text", CRAFT, label="fresh", name="praise_of_craft"),
+    ls.regex("text", IS_NOT, label="rotten", name="what_it_is_not"),
+    ls.regex("text", TOO_MUCH, label="rotten", name="too_much"),
+    ls.regex("text", TRIED, label="rotten", name="what_it_tried"),
     ls.expression("contains(text, '?')", label="rotten", name="asks_itself"),
-    ls.expression("matches(lower(text), '\\b(despite|flaws and all|even if|thanks to|a reminder|manages to|proves)\\b')",
-                  label="fresh", name="in_spite_of_all"),
-    ls.expression("matches(lower(text), '\\b(instead of|rather than|less than|more like|little more than|nothing more|at best|"
-                  "only|just|merely|unless)\\b') and length(text) < 140", label="rotten", name="less_than_that"),
+    ls.expression(IN_SPITE, label="fresh", name="in_spite_of_all"),
+    ls.expression(LESS, label="rotten", name="less_than_that"),
     overall_tone,
     what_comes_after_but,
     praise_taken_back,
@@ -207,8 +224,14 @@ def head(depth: int, width: int, dropout: float, inputs: int, classes: int) -> n
 
 
 recipe = ls.Recipe(
-    head, inputs=embed, loss=ls.cross_entropy, optimizer=ls.adamw(lr=1e-2, weight_decay=0.1), batch=128, epochs=60,
-    patience=6, model={"depth": 0, "width": 64, "dropout": 0.1},
+    head,
+    inputs=embed,
+    loss=ls.cross_entropy,
+    optimizer=ls.adamw(lr=1e-2, weight_decay=0.1),
+    batch=128,
+    epochs=60,
+    patience=6,
+    model={"depth": 0, "width": 64, "dropout": 0.1},
 )
 SPACE = {"model.depth": [0, 1], "model.dropout": [0.1, 0.3], "optimizer.lr": [3e-3, 1e-2, 3e-2]}
 

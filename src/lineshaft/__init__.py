@@ -7,7 +7,7 @@ quick and a stage costs only what it needs.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,7 @@ _PLACES = {
 }
 _PACKAGES = ("train", "serve", "collect", "verify", "release")
 
-__all__ = ["ABSTAIN", "__version__", *_PLACES]
+__all__ = ["ABSTAIN", "__version__", *_PLACES]  # noqa: PLE0604 - names, all of them
 
 
 def __getattr__(name: str) -> Any:
@@ -74,7 +74,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, *_PACKAGES])
-
-
-if TYPE_CHECKING:
-    pass

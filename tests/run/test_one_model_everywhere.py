@@ -164,3 +164,13 @@ def test_a_home_that_never_ran_the_script_does_not_load_it(done):
     with done.home() as home, home.catalog.write() as connection:
         connection.execute(sa.delete(scripts))
     assert "no run of this home has used" in done.fails(1, *SCORE)
+
+
+def test_a_published_model_can_be_served_after_its_run_and_its_schema_were_swept(done):
+    path = done.folder / "mill.schema.toml"
+    path.write_text(path.read_text().replace("min = 0,", "min = -1,"))
+    done.edit(('ls.at_least("accuracy", 0.5)', 'ls.at_least("accuracy", 1.01)'))
+    assert done.call("run", "mill.py").code == 1
+    assert done.call("gc", "--keep-runs", "1", "--json").json["runs"] == 1
+    assert len(scored(done)) == 300
+    assert done.faults() == []

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+import lineshaft as ls
 from lineshaft.core.events import listening
 from lineshaft.core.table import Table
 from lineshaft.errors import DataError, FingerprintError, StepFailed, UsageError
@@ -51,6 +52,18 @@ def summed(values):
 def parity(value):
     note("parity")
     return value % 2
+
+
+@ls.features(reads=["size"])
+def halves(batch):
+    """Half precision, which numpy does not know: bfloat16 [rows, 1]."""
+    return torch.tensor(batch["size"].to_pylist(), dtype=torch.bfloat16)[:, None]
+
+
+@ls.model_source(inputs=halves, threshold=0.5)
+def leaning(x):
+    yes = 1 / (1 + np.exp(-x[:, 0]))
+    return np.stack([1 - yes, yes], axis=1)
 
 
 def reading(run):
@@ -245,8 +258,6 @@ def test_a_file_that_is_not_there_and_one_that_changes_meanwhile_are_refused(hom
 
 
 def test_a_source_that_fails_on_every_row_is_an_error_and_on_some_an_event(home):
-    import lineshaft as ls
-
     @ls.labeling_function()
     def broken(x):
         return "yes" if x.nothing else "no"
@@ -265,6 +276,26 @@ def test_a_source_that_fails_on_every_row_is_an_error_and_on_some_an_event(home)
     (failed,) = [event for event in heard if event.kind == "source.failed"]
     assert failed.facts["rows"] == 1
     assert "ZeroDivisionError" in failed.facts["reason"]
+
+
+def test_what_is_no_source_and_two_of_one_name_are_refused(home):
+    task = ls.Task("t", classes=["no", "yes"])
+    twice = [ls.expression(f"size > {least}", label="yes", name="big") for least in (1, 2)]
+    with Run("x", home) as run:
+        rows = reading(run)
+        with pytest.raises(UsageError, match="'total' is not a source; decorate it"):
+            run.label(rows, [total], task)
+        with pytest.raises(UsageError, match="two sources are called 'big'"):
+            run.label(rows, twice, task)
+        with pytest.raises(UsageError, match="no column 'sizes'; the table has id, size"):
+            run.label(rows, [ls.expression("sizes > 1", label="yes")], task)
+
+
+def test_sources_share_the_features_of_a_model_source_whatever_their_type(home):
+    task = ls.Task("t", classes=["no", "yes"])
+    with Run("x", home) as run:
+        labels = run.label(reading(run), [leaning], task).load()
+    assert len(labels.row_ids) == 6
 
 
 # the record

@@ -225,7 +225,17 @@ def test_a_random_search_draws_the_same_candidates_every_time(fresh):
 
 def test_an_unknown_metric_names_those_there_are(fresh):
     job = fresh(("labels, space=SPACE)", 'labels, space=SPACE, metric="f1")'))
-    assert "no metric 'f1' to select by; there are" in refused(job, 2)[-1]
+    assert "no metric 'f1' to select by; there are train_loss, validation_loss, validation_accuracy" in refused(job, 2)[-1]
+    assert not [step for step in job.executed() if step.startswith("train ")]
+
+
+def test_without_rows_to_validate_on_one_model_trains_and_a_search_asks_for_another_metric(fresh):
+    alone = 'run.train(dataclasses.replace(recipe, patience=None), good["train"], labels, validation=0)'
+    job = fresh(('run.select(recipe, good["train"], labels, space=SPACE)', alone), ("import os\n", "import dataclasses\nimport os\n"))
+    job.run()
+    assert job.content("train head", "curves")["best_epoch"] == 4
+    job = fresh(("labels, space=SPACE)", "labels, space=SPACE, validation=0)"))
+    assert "no metric 'validation_loss' to select by; there are train_loss" in refused(job, 2)[-1]
 
 
 @pytest.mark.parametrize("share", ["1.0", "-0.1"])

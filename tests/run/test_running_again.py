@@ -270,3 +270,16 @@ def test_ls_run_in_another_process_reuses_what_the_command_made(done, clean):
     )  # fmt: skip
     assert ended.stdout == "0\n", ended.stderr
     assert done.state() == clean.state
+
+
+def test_a_dry_run_ends_where_the_script_looks_at_what_is_not_there_yet(done):
+    done.edit(("epochs=4", "epochs=5"), ("    model = run.bless(", "    print(search.selection.best)\n    model = run.bless("))
+    ended = done.call("why", "mill.py", "--json")
+    assert ended.code == 0, ended
+    assert "a dry run ends here" in ended.json["end"]
+    assert ended.json["steps"][-1]["step"].startswith("train head")
+
+    done.edit(("print(search.selection.best)", "print(len(good['train'].load()))"))
+    assert done.call("why", "mill.py", "--json").json["end"] == ""  # those rows are there
+    done.rewrite(grain.sentences()[:-1])
+    assert "step read raw.parquet" in done.call("why", "mill.py", "--json").json["end"] or done.run()

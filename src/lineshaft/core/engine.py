@@ -91,6 +91,7 @@ def merge(function: Callable[[Result, Result], Result], results: Iterable[Result
 def _begin(scripts: dict[str, str], loaded: list[str]) -> None:
     """Prepare a worker: the loaded scripts under their stable names, one thread for torch if it comes to that."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.dup2(2, 1)  # what the user's functions print must not end up beside the caller's document
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     for module, path in scripts.items():
         script.allow(module, path)

@@ -72,8 +72,13 @@ def _old_runs(connection: sa.Connection, keep: int) -> set[str]:
 
 
 def _reachable(connection: sa.Connection, old: set[str]) -> set[str]:
-    """Collect the digests that names ever pointed at and that kept runs ate or made."""
+    """Collect the digests that names ever pointed at, with what these were made of, and that kept runs ate or made.
+
+    A published model is served under the schema that it was made with, however long ago that was.
+    """
     alive = set(connection.execute(sa.select(history.c.digest)).scalars())
+    makers = sa.select(outputs.c.execution).where(outputs.c.digest.in_(sa.select(history.c.digest)))
+    alive |= set(connection.execute(sa.select(inputs.c.digest).where(inputs.c.execution.in_(makers))).scalars())
     kept = {row.execution for row in connection.execute(sa.select(uses)) if row.run not in old}
     for table in (inputs, outputs):
         alive |= {row.digest for row in connection.execute(sa.select(table)) if row.execution in kept}

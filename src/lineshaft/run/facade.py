@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,9 @@ from lineshaft.core.dry import DrySession
 from lineshaft.core.durable import remove_abandoned, write_atomic
 from lineshaft.core.engine import Engine, InProcess
 from lineshaft.core.events import emit
+from lineshaft.core.fingerprint import Ingredient
 from lineshaft.core.home import Home
-from lineshaft.core.step import Session, is_pending, make
+from lineshaft.core.step import Session, Step, is_pending, make
 from lineshaft.core.table import Table, file_digest, read_table
 from lineshaft.errors import DataError, Refused, UsageError
 from lineshaft.run import jobs, own, record, releasing, training
@@ -233,8 +235,11 @@ class Run:
             How much a fused row counts in training beside an expert's 1; default: see `lineshaft.fuse`.
 
         """
+        from lineshaft.collect.apply import checked
         from lineshaft.collect.labels import Labels
 
+        if sources:
+            checked(sources)
         votes = [made["votes"] for made in self.session.all([self._vote(rows, source, task) for source in sources])]
         answers = self._answers(rows, task, gold)
         inputs: dict[str, Any] = {"votes": votes, "ids": rows.view([])} | ({"gold_view": answers[0]} if answers else {})
@@ -245,7 +250,16 @@ class Run:
         )
         return ForTask(made["labels"], self.home, Labels.from_payload, task)
 
-    def _vote(self, rows: Rows, source: Any, task: Task) -> Any:
+    def _vote(self, rows: Rows, source: Any, task: Task) -> Step:
+        """Describe the step that asks one source; keywords and the like stand in its lineage as functions do."""
+        step = self._ask(rows, source, task)
+        if getattr(source, "function", None) is not None:
+            return step
+        digest = next(item.digest for item in step.ingredients if item.name == "=source")
+        own = Ingredient(f"source {source.name}", digest, source.where, repr(source))
+        return dataclasses.replace(step, ingredients=(*step.ingredients, own))
+
+    def _ask(self, rows: Rows, source: Any, task: Task) -> Step:
         how = {"source": source, "classes": task.classes}
         name = f"vote {source.name}"
         features = getattr(source, "inputs", None)
@@ -291,6 +305,8 @@ class Run:
 
     def train(self, recipe: Recipe, rows: Rows, labels: ForTask[Labels], **options: Any) -> Search:
         """Train one model: `select` with one candidate."""
+        if options.get("validation") == 0:
+            options = {"metric": "train_loss"} | options
         return self.select(recipe, rows, labels, space={}, **options)
 
     def select(

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from lineshaft.train.select import Selection
 
 
+METRICS = ("train_loss", "validation_loss", "validation_accuracy")  # the first needs no rows to validate on
+
+
 @dataclass(frozen=True)
 class Plan:
     """A search: see `Run.select`."""
@@ -99,6 +102,8 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
 
     if not 0 <= plan.validation < 1:
         raise UsageError(f"validation={plan.validation} is not a share: give 0 or more, below 1")
+    if plan.metric not in (known := METRICS[: len(METRICS) if plan.validation else 1]):
+        raise UsageError(f"there is no metric {plan.metric!r} to select by; there are {', '.join(known)}")
     trainer = _Trainer(run, plan, rows, labels, run.features(rows, plan.recipe.inputs))
     candidates = expand(plan.space, plan.how, plan.n, plan.seed)
     trainer.candidates = candidates
@@ -153,9 +158,6 @@ class _Trainer:
         if report.get("failed"):
             emit("training.diverged", reason=report["failed"])
             return math.nan
-        if self.plan.metric not in report["scores"]:
-            held = ", ".join(report["scores"])
-            raise UsageError(f"there is no metric {self.plan.metric!r} to select by; there are {held}")
         return float(report["scores"][self.plan.metric])
 
     def _step(self, number: int, epochs: int) -> Step:
