@@ -82,9 +82,8 @@ def run(what: str, *command: str | Path) -> None:
     """Run one step; on failure say which step it was, how to see it again, and stop."""
     words = [str(word) for word in command]
     if subprocess.run(words, cwd=ROOT, check=False).returncode:
-        sys.exit(
-            f"could not {what}: the command above failed.\n  {' '.join(words)}\nIs the package index reachable, is the disk full?"
-        )
+        said = " ".join(words)
+        sys.exit(f"could not {what}: it failed, see above:\n  {said}\nCan the index be reached? Is the disk full?")
 
 
 if __name__ == "__main__":

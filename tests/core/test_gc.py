@@ -129,6 +129,7 @@ def test_checkpoints_of_a_committed_step_go(home):
         sweep(home)
     assert not home.work(step.key).exists()
 
+
 def test_sweeping_all_the_time_does_not_harm_a_run(home, monkeypatch):
     stop, swept, lost = threading.Event(), [], []
 

@@ -17,7 +17,9 @@ def sentences(rows=300, seed=7):
     made = []
     for number in range(rows):
         good = dice.random() < 0.5
-        telling = dice.sample(GOOD if good else BAD, dice.randint(0, 2)) + dice.sample(BAD if good else GOOD, dice.randint(0, 1))
+        telling = dice.sample(GOOD if good else BAD, dice.randint(0, 2)) + dice.sample(
+            BAD if good else GOOD, dice.randint(0, 1)
+        )
         words = dice.sample(WORDS, dice.randint(2, 5)) + telling
         dice.shuffle(words)
         made.append({

@@ -136,3 +136,18 @@ def started(pid):
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]
+
+
+def test_what_a_kill_leaves_beside_the_users_schema_is_tidied_by_the_next_run(fresh):
+    job = fresh()
+    assert job.call("run", "mill.py", LINESHAFT_CRASH="write.begun:4").killed  # after two tables and the proposal
+    (left,) = [path.name for path in job.folder.iterdir() if path.name.endswith(".tmp")]
+    assert left.startswith(".mill.schema.toml.")
+    job.run()
+    assert {path.name for path in job.folder.iterdir()} <= {
+        "__pycache__",
+        "home",
+        "mill.py",
+        "mill.schema.toml",
+        "raw.parquet",
+    }

@@ -65,7 +65,26 @@ def test_the_source_of_a_labeling_function_is_kept(done):
     assert 'return "good" if score > 0' in node.text
 
 
-@pytest.mark.parametrize("name", ["balance", "starred", "leaning", "letters", "head"])
+@pytest.mark.parametrize(
+    ("name", "line", "text"),
+    [
+        ("praise", 'ls.keywords("text", GOOD[:3]', "keywords fine, sturdy, quiet in text -> good"),
+        ("fails", 'ls.regex("text"', "regex "),
+        ("brief", "ls.expression(", "expression length(text) < 18 and stars >= 3 -> good"),
+    ],
+)
+def test_sources_that_are_no_functions_stand_there_with_place_and_meaning(done, name, line, text):
+    from lineshaft.core.lineage import lineage as trace
+
+    with done.home() as home:
+        graph = trace(home.catalog, LIVE)
+    (node,) = [node for node in graph.nodes.values() if node.kind == "Code" and node.label.startswith(f"{name} (")]
+    number = int(node.label.removesuffix(")").rpartition(":")[2])
+    assert (done.folder / "mill.py").read_text().splitlines()[number - 1].strip().startswith(line)
+    assert node.text.startswith(text)
+
+
+@pytest.mark.parametrize("name", ["praise", "brief", "balance", "starred", "leaning", "letters", "head"])
 def test_a_function_leads_forward_to_the_model_that_learnt_from_it(done, clean, name):
     document = lineage(done, name)
     model = clean.state.names[LIVE]

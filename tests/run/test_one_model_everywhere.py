@@ -50,7 +50,9 @@ def table_of(rows):
 def scored(job, data="raw.parquet"):
     ended = job.call("score", LIVE, data, "--out", "scored", "--key", "id", "--json")
     assert ended.code == 0, ended
-    return table_of(row for path in sorted((job.folder / "scored").rglob("*.parquet")) for row in pq.read_table(path).to_pylist())
+    return table_of(
+        row for path in sorted((job.folder / "scored").rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    )
 
 
 def measured(job):
@@ -65,7 +67,11 @@ def test_the_probabilities_of_evaluation_scoring_and_serving_agree(done):
     with served(done) as ask:
         for size in (1, 7, 256, len(ids)):
             asked = ids if size > 1 else ids[:20]
-            answers = [answer for start in range(0, len(asked), size) for answer in batch(ask, texts, asked[start : start + size])]
+            answers = [
+                answer
+                for start in range(0, len(asked), size)
+                for answer in batch(ask, texts, asked[start : start + size])
+            ]
             for row, answer in zip(asked, answers, strict=True):
                 online = [answer["probabilities"][name] for name in CLASSES]
                 assert answer["label"] == files[row][1]
@@ -103,7 +109,9 @@ SCORE = ("score", LIVE, "raw.parquet", "--out", "scored", "--key", "id")
 
 
 @pytest.mark.parametrize("command", [SERVE, SCORE], ids=["serve", "score"])
-@pytest.mark.parametrize(("edit", "what"), [(BUILDER, "builder head"), (FEATURES, "features function letters")], ids=["builder", "features"])
+@pytest.mark.parametrize(
+    ("edit", "what"), [(BUILDER, "builder head"), (FEATURES, "features function letters")], ids=["builder", "features"]
+)
 def test_a_model_whose_code_changed_is_refused_with_both_fingerprints(done, command, edit, what):
     done.edit(edit)
     said = done.fails(1, *command)

@@ -185,7 +185,10 @@ def test_a_step_that_raises_is_named_with_its_line(home):
         return 1 / 0
 
     line = failing.__code__.co_firstlineno + 1
-    with Run("x", home) as run, pytest.raises(StepFailed, match=rf"step failing failed in test_own_steps\.py:{line}: Zero"):
+    with (
+        Run("x", home) as run,
+        pytest.raises(StepFailed, match=rf"step failing failed in test_own_steps\.py:{line}: Zero"),
+    ):
         run.step(failing)
 
 

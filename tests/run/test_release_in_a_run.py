@@ -31,7 +31,9 @@ def refused(job, code, **environment):
 
 
 def other_model(job):
-    job.edit(('"broken", "noisy", "slow", "cracked"', '"broken", "noisy", "slow", "scratched"'), ("epochs=4", "epochs=3"))
+    job.edit(
+        ('"broken", "noisy", "slow", "cracked"', '"broken", "noisy", "slow", "scratched"'), ("epochs=4", "epochs=3")
+    )
 
 
 def test_a_model_that_breaks_a_rule_is_not_published_and_the_rules_are_listed(fresh):
@@ -138,7 +140,12 @@ def test_gold_that_is_no_class_is_refused(fresh):
 
 
 def test_training_without_a_single_label_is_refused(fresh):
-    job = fresh(('run.label(good["train"], sources, task)', 'run.label(good["train"], sources[2:3], ls.Task("t", task.classes))'))
+    job = fresh(
+        (
+            'run.label(good["train"], sources, task)',
+            'run.label(good["train"], sources[2:3], ls.Task("t", task.classes))',
+        )
+    )
     grain.write(job.folder / "raw.parquet", [row | {"text": "a lamp"} for row in grain.sentences()])
     assert "label" in refused(job, 2)[-1]
 
@@ -163,8 +170,12 @@ def test_rows_that_break_the_schema_are_set_aside_and_the_run_goes_on(done):
     done.rewrite([row | {"stars": -3} if number < 5 else row for number, row in enumerate(rows)])
     done.run()
     with done.home() as home:
-        rejected = [home.get(artifact) for part in ("train", "test") for artifact in done.made(f"check {part}", "rejected")]
-    assert sorted(row for table in rejected for row in table.column("row_id").to_pylist()) == [f"n{n:03}" for n in range(5)]
+        rejected = [
+            home.get(artifact) for part in ("train", "test") for artifact in done.made(f"check {part}", "rejected")
+        ]
+    assert sorted(row for table in rejected for row in table.column("row_id").to_pylist()) == [
+        f"n{n:03}" for n in range(5)
+    ]
 
 
 def test_the_inferred_schema_does_not_list_the_groups_that_training_happened_to_get(done):
@@ -225,13 +236,18 @@ def test_a_random_search_draws_the_same_candidates_every_time(fresh):
 
 def test_an_unknown_metric_names_those_there_are(fresh):
     job = fresh(("labels, space=SPACE)", 'labels, space=SPACE, metric="f1")'))
-    assert "no metric 'f1' to select by; there are train_loss, validation_loss, validation_accuracy" in refused(job, 2)[-1]
+    assert (
+        "no metric 'f1' to select by; there are train_loss, validation_loss, validation_accuracy" in refused(job, 2)[-1]
+    )
     assert not [step for step in job.executed() if step.startswith("train ")]
 
 
 def test_without_rows_to_validate_on_one_model_trains_and_a_search_asks_for_another_metric(fresh):
     alone = 'run.train(dataclasses.replace(recipe, patience=None), good["train"], labels, validation=0)'
-    job = fresh(('run.select(recipe, good["train"], labels, space=SPACE)', alone), ("import os\n", "import dataclasses\nimport os\n"))
+    job = fresh(
+        ('run.select(recipe, good["train"], labels, space=SPACE)', alone),
+        ("import os\n", "import dataclasses\nimport os\n"),
+    )
     job.run()
     assert job.content("train head", "curves")["best_epoch"] == 4
     job = fresh(("labels, space=SPACE)", "labels, space=SPACE, validation=0)"))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from lineshaft.verify.anomalies import Anomalies, Anomaly
-from lineshaft.verify.reasons import COLUMN, DATASET, REASONS, ROWS, is_about_rows
+from lineshaft.verify.reasons import COLUMN, DATASET, REASONS, ROWS
 from lineshaft.verify.schema import Schema
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "lineshaft" / "verify"
@@ -87,7 +87,7 @@ def test_every_reason_has_a_meaning_and_something_it_is_about():
         assert name == reason.name
         assert reason.meaning
         assert reason.about in {ROWS, COLUMN, DATASET}
-        assert is_about_rows(name) == (reason.about == ROWS)
+        assert Anomaly(None, name).about_rows == (reason.about == ROWS)
 
 
 def test_every_reason_is_emitted_somewhere():

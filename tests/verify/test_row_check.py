@@ -4,6 +4,7 @@ import datetime as dt
 import math
 import string
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -94,7 +95,29 @@ def columns(draw):
     return column
 
 
-RULES = ["a is not null", "a is null or b is not null", "1 = 2", "c is null"]
+# What can be said of a column, by its type; {} is its name.
+SAYINGS = {
+    "int": ["{} > 0", "abs({}) <= 40", "{} * 2 < {} + 9", "{} between -3 and 3", "{} in (1, 2, 3)"],
+    "float": ["{} < 1.5", "not is_nan({})", "{} / 3 > -10", "round({}) = {}", "max({}, 0) = min({}, 100)"],
+    "string": ["length({}) < 3", "matches({}, '^[a-z]*$')", "lower({}) = {}", "contains({}, 'a')", "words({}) = 1"],
+    "bool": ["{}", "not {}", "{} = true"],
+}
+PAIRS = {"int": "{} <= {}", "float": "{} + {} < 10", "string": "{} != {}", "bool": "{} or {}"}
+
+
+@st.composite
+def rules_over(draw, columns):
+    """Draw conditions that fit the types of the columns."""
+    texts = ["1 = 2"] + [f"{name} is{word} null" for name in columns for word in ("", " not")]
+    for name, column in columns.items():
+        texts += [saying.replace("{}", name) for saying in SAYINGS.get(column["type"], ())]
+        for other, second in columns.items():
+            if other != name and second["type"] == column["type"] and column["type"] in PAIRS:
+                texts.append(PAIRS[column["type"]].format(name, other))
+                texts.append(f"coalesce({name}, {other}) is null or {name} = {other}")
+    chosen = draw(st.lists(st.sampled_from(texts), unique=True, max_size=3))
+    joined = [f"({left}) or ({right})" for left, right in pairwise(chosen)] if draw(st.booleans()) else chosen
+    return [{"expect": text, "severity": draw(st.sampled_from(["error", "warning"]))} for text in dict.fromkeys(joined)]
 
 
 @st.composite
@@ -106,9 +129,7 @@ def schemas(draw):
     plain["dataset"] = draw(
         st.fixed_dictionaries({}, optional={"gold": st.just(names[:1]), "key": st.just(names[1:2])})
     )
-    texts = draw(st.lists(st.sampled_from(RULES), unique=True))
-    rules = [{"expect": text} for text in texts if all(name in names for name in NAMES if f"{name} is" in text)]
-    return Schema.from_plain({**plain, "rules": rules})
+    return Schema.from_plain({**plain, "rules": draw(rules_over(plain["columns"]))})
 
 
 scalars = st.one_of(
@@ -166,7 +187,7 @@ def table_of(row):
     """Make a table of one row; None where Arrow cannot hold it."""
     try:
         arrow = pa.Table.from_pydict({"row_id": ["r"], **{name: array_of(value) for name, value in row.items()}})
-    except (OverflowError, UnicodeEncodeError, TypeError, pa.ArrowException):
+    except (OverflowError, ValueError, TypeError, pa.ArrowException):
         return None
     return Table(arrow)
 

@@ -63,18 +63,18 @@ def test_texts():
 def test_texts_of_ten_thousand_characters():
     x = of(["y" * 10_000, "y" * 9_999 + "z", "short"])
     assert (x.distinct, x.length.max) == (3, 10_000)
-    assert len(json.dumps(x.state.payload())) < 5_000
+    assert len(json.dumps(x.payload())) < 5_000
 
 
 def test_text_that_is_not_utf8_is_counted_and_shown_escaped():
     bad = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 2, 3], np.int32)), pa.py_buffer(b"\xff\xfea"))
     x = statistics(pa.table({"x": bad}))["x"]
-    assert x.state.leaf.invalid_utf8 == 1
+    assert x.invalid_utf8 == 1
     assert dict(x.top()) == {"\\xff\\xfe": 1, "a": 1}
 
 
 def test_texts_that_read_as_numbers_are_counted():
-    leaf = of(["12", "-3", "1.5", "1e3", "9223372036854775808", "abc", "1_0", "12"]).state.leaf
+    leaf = of(["12", "-3", "1.5", "1e3", "9223372036854775808", "abc", "1_0", "12"])
     assert leaf.ints == 3
     assert leaf.floats == 6
 
@@ -133,7 +133,7 @@ def test_lists_have_valency_and_statistics_of_their_elements():
     x = of([[1, 2, None], [], None, [7]])
     assert (x.type, x.count, x.missing) == ("list<int>", 3, 1)
     assert (x.valency.min, x.valency.max, x.valency.total) == (0, 3, 4)
-    assert (x.state.leaf.values, x.state.null_elements, x.max, x.distinct) == (3, 1, 7, 3)
+    assert (x.values, x.null_elements, x.max, x.distinct) == (3, 1, 7, 3)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_lists_of_every_kind(kind):
 def test_lists_of_lists_keep_every_level():
     x = of([[[1], [2, 3]], [], None])
     assert x.type == "list<list<int>>"
-    assert [(level.n, level.max) for level in x.state.levels] == [(2, 2), (2, 2)]
+    assert [(level.n, level.max) for level in x.levels] == [(2, 2), (2, 2)]
 
 
 def test_dictionary_columns_have_the_type_of_their_values():

@@ -13,11 +13,20 @@ from hypothesis import strategies as st
 
 from lineshaft.core.table import read_table
 from lineshaft.errors import DataError
-from lineshaft.verify.arrays import is_utf8, leaves, number_of, numbers, plain, texts, utf8_mask, value_of
-from lineshaft.verify.parsing import parse_float, parse_int
-from lineshaft.verify.stream import batches, chunks
-from lineshaft.verify.suggest import suggestion
-from lineshaft.verify.types import SCALARS, admits, arrow_of, is_declarable, leaf_type, type_of_arrow, type_of_value
+from lineshaft.verify.arrays import leaves, number_of, numbers, plain, texts, utf8_mask, value_of
+from lineshaft.verify.plainform import suggestion
+from lineshaft.verify.stream import chunks
+from lineshaft.verify.types import (
+    SCALARS,
+    admits,
+    arrow_of,
+    is_declarable,
+    leaf_type,
+    parse_float,
+    parse_int,
+    type_of_arrow,
+    type_of_value,
+)
 
 
 @pytest.mark.parametrize("declared", [*SCALARS, "list<int>", "list<list<string>>", "list<struct>"])
@@ -199,7 +208,6 @@ def test_zones_are_brought_to_utc():
 
 def test_utf8_is_looked_at():
     bad = pa.StringArray.from_buffers(3, pa.py_buffer(np.array([0, 1, 2, 4], np.int32)), pa.py_buffer(b"a\xff\xc3\xa9"))
-    assert not is_utf8(bad)
     assert utf8_mask(bad).tolist() == [True, False, True]
     assert texts(bad) == ["a", "\\xff", "é"]
 
@@ -207,7 +215,7 @@ def test_utf8_is_looked_at():
 def test_chunks_are_named_as_the_read_table_names_them(tmp_path):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"x": range(25)}), path, row_group_size=10)
-    named = [(chunk.start, chunk.names([0, chunk.batch.num_rows - 1])) for chunk in chunks(path)]
+    named = [(chunk.place.start, chunk.place.names([0, chunk.batch.num_rows - 1])) for chunk in chunks(path)]
     ids = read_table(path).row_ids
     assert named == [(0, [ids[0], ids[9]]), (10, [ids[10], ids[19]]), (20, [ids[20], ids[24]])]
 
@@ -216,8 +224,7 @@ def test_a_parquet_file_with_its_own_row_ids_keeps_them(tmp_path):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"row_id": ["p", "q"], "x": [1, 2]}), path)
     [chunk] = chunks(path)
-    assert (chunk.names([1]), chunk.batch.schema.names) == (["q"], ["x"])
-    assert [batch.schema.names for batch in batches(path)] == [["x"]]
+    assert (chunk.place.names([1]), chunk.batch.schema.names) == (["q"], ["x"])
 
 
 def test_what_cannot_be_read_is_a_data_error(tmp_path):
@@ -225,8 +232,6 @@ def test_what_cannot_be_read_is_a_data_error(tmp_path):
     for data in (tmp_path / "bad.parquet", tmp_path / "none.parquet", 3, [1, 2]):
         with pytest.raises(DataError):
             list(chunks(data))
-        with pytest.raises(DataError):
-            list(batches(data))
 
 
 def test_suggestions():

@@ -130,14 +130,33 @@ def chunks_of(table: pa.Table) -> list[pa.RecordBatch]:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Write out dictionary-encoded columns: equal values are to be equal bytes, however they came."""
+    """Write out dictionaries and views: equal values are to be equal bytes, however they came."""
     import pyarrow as pa
 
     for position, column in enumerate(table.schema):
-        if pa.types.is_dictionary(column.type):
-            values = table.column(position).cast(column.type.value_type)
-            table = table.set_column(position, column.with_type(column.type.value_type), values)
+        kind = plain_type(column.type)
+        if kind != column.type:
+            values = table.column(position)
+            if pa.types.is_dictionary(column.type):  # Arrow decodes no dictionary of views
+                values = values.cast(pa.dictionary(column.type.index_type, kind))
+            table = table.set_column(position, column.with_type(kind), values.cast(kind))
     return table
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the Arrow type of the same values without dictionaries and views, inside lists and structs too."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pa.string() if pa.types.is_string_view(kind) else pa.binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        item = kind.value_field.with_type(plain_type(kind.value_type))
+        return pa.list_(item) if pa.types.is_list(kind) else pa.large_list(item)
+    return kind
 
 
 def _chunk_digests(content: bytes, schema: pa.Schema) -> list[dict[str, Any]]:

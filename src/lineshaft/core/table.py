@@ -166,7 +166,10 @@ def _read_arrow(source: Any) -> tuple[pa.Table, Callable[[], str]]:
         if not all(isinstance(row, Mapping) for row in source):
             raise DataError("a list of rows must hold dicts, one per row")
         names = list(dict.fromkeys(name for row in source for name in row))  # a key may first come in a later row
-        arrow = _cut(pa.table({name: [row.get(name) for row in source] for name in names}))
+        try:
+            arrow = _cut(pa.table({name: [row.get(name) for row in source] for name in names}))
+        except (OverflowError, TypeError, ValueError) as error:  # Python's own, that Arrow lets through
+            raise DataError(f"the rows do not fit together: {error}") from error
     elif hasattr(source, "__arrow_c_stream__"):
         arrow = pa.table(source)
     else:

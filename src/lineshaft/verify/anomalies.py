@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lineshaft.verify.reasons import REASONS, is_about_rows
+from lineshaft.verify.reasons import REASONS, ROWS
 
 ERROR, WARNING = "error", "warning"
 SEVERITIES = (ERROR, WARNING)
@@ -51,18 +51,11 @@ class Anomaly:
     @property
     def about_rows(self) -> bool:
         """Whether single rows are at fault, so that taking them out leaves good data."""
-        return is_about_rows(self.reason)
+        return REASONS[self.reason].about == ROWS
 
     def payload(self) -> Any:
         """Return a JSON value."""
-        return {
-            "column": self.column,
-            "reason": self.reason,
-            "severity": self.severity,
-            "seen": dict(self.seen),
-            "examples": list(self.examples),
-            "fix": dict(self.fix),
-        }
+        return {**vars(self), "seen": dict(self.seen), "examples": list(self.examples), "fix": dict(self.fix)}
 
     @classmethod
     def from_payload(cls, payload: Any) -> Anomaly:
@@ -149,14 +142,8 @@ class Anomalies:
 
 def _html_row(anomaly: Anomaly) -> str:
     seen = ", ".join(f"{key} {_brief(value)}" for key, value in anomaly.seen.items())
-    cells = (
-        anomaly.column or "",
-        anomaly.reason,
-        anomaly.severity,
-        seen,
-        ", ".join(anomaly.examples),
-        _edit(anomaly.fix),
-    )
+    where = (anomaly.column or "", anomaly.reason, anomaly.severity)
+    cells = (*where, seen, ", ".join(anomaly.examples), _edit(anomaly.fix))
     return "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
-from lineshaft.verify.types import is_list, type_of_arrow
+from lineshaft.core.codec import plain_type
+from lineshaft.verify.types import TEXT, is_list, type_of_arrow
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -29,7 +31,7 @@ class Leaves:
     Attributes
     ----------
     values
-        Arrow array without nulls.
+        Arrow array without nulls; texts may be dictionary-encoded.
     rows
         For each value the number of its row.
     missing_rows
@@ -51,16 +53,36 @@ class Leaves:
     null_rows: Ints
 
 
-def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return one contiguous array without dictionary, extension or view encodings; of a struct only its presence."""
+def storage(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one contiguous array without extension types; of texts in lists and dictionaries without views."""
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     if isinstance(array.type, pa.BaseExtensionType):
-        return plain(array.storage)
+        return storage(array.storage)
+    kind = plain_type(array.type)
+    if kinds.is_dictionary(array.type):
+        return array if array.type.value_type == kind else array.cast(pa.dictionary(array.type.index_type, kind))
+    return array.cast(kind) if is_list(array.type) and array.type != kind else array
+
+
+def compact(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one contiguous array as `plain` does, but leave texts in a dictionary that is no larger than they are."""
+    array = storage(array)
+    if not kinds.is_dictionary(array.type) or type_of_arrow(array.type) not in TEXT:
+        return plain(array)
+    words = array.dictionary
+    return plain(array) if words.null_count or len(words) > len(array) else array
+
+
+def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one contiguous array without dictionary, extension or view encodings; of a struct only its presence."""
+    array = storage(array)
     if kinds.is_dictionary(array.type):
         return plain(array.dictionary_decode())
     if kinds.is_string_view(array.type):
         return array.cast(pa.large_string())
+    if kinds.is_binary_view(array.type):
+        return array.cast(pa.large_binary())
     if kinds.is_struct(array.type) or kinds.is_map(array.type):
         return _presence(array)
     return array
@@ -74,7 +96,7 @@ def _presence(array: pa.Array) -> pa.Array:
 
 def leaves(array: pa.Array | pa.ChunkedArray) -> Leaves:
     """Flatten lists and drop nulls, remembering which row each value came from."""
-    array = plain(array)
+    array = compact(array)
     rows = np.arange(len(array), dtype=np.int64)
     array, rows, missing = _drop_nulls(array, rows)
     list_rows, lengths, nulls = rows, [], []
@@ -93,6 +115,19 @@ def _drop_nulls(array: pa.Array, rows: Ints) -> tuple[pa.Array, Ints, Ints]:
     valid = array.is_valid()
     mask = valid.to_numpy(zero_copy_only=False)
     return array.filter(valid), rows[mask], rows[~mask]
+
+
+def codes(values: pa.DictionaryArray) -> Ints:
+    """Return the dictionary's place of every value (no nulls)."""
+    return np.asarray(values.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def mask_of(test: Callable[[Any], Mask], values: Any) -> Mask:
+    """Run a test that judges values one by one; of a dictionary it is run over the different values only."""
+    if isinstance(values, pa.DictionaryArray):
+        mask: Mask = test(values.dictionary)[codes(values)]
+        return mask
+    return test(values)
 
 
 def numbers(values: pa.Array) -> Numbers:
@@ -142,14 +177,19 @@ def number_of(value: Any) -> Any:
 
 
 def value_of(number: Any, kind: str) -> Any:
-    """Turn a number back into a Python value of the given type; a time past year 9999 becomes ISO text."""
+    """Turn a number back into a Python value of the given type; a time past year 9999 becomes ISO text.
+
+    Texts, which are no numbers, stay as they are.
+    """
     if kind == "bool":
         return bool(number)
     if kind == "date":
         return _calendar(np.datetime64(int(number), "D"))
     if kind == "datetime":
         return _calendar(np.datetime64(int(number), "us"))
-    return int(number) if kind == "int" else float(number)
+    if kind == "float":
+        return float(number)
+    return int(number) if kind == "int" else number
 
 
 def _calendar(moment: np.datetime64) -> Any:
@@ -162,20 +202,13 @@ def binaries(values: pa.Array) -> pa.LargeBinaryArray:
     return values.cast(pa.large_binary())
 
 
-def is_utf8(values: pa.Array) -> bool:
-    """Tell whether all strings (no nulls) are valid UTF-8: Arrow trusts the producer, so it must be looked at."""
+def utf8_mask(values: pa.Array) -> Mask:
+    """Return for each string (no nulls) whether it is valid UTF-8: Arrow trusts whoever made it, so look."""
     try:
         binaries(values).cast(pa.large_string())
     except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def utf8_mask(values: pa.Array) -> Mask:
-    """Return for each string (no nulls) whether it is valid UTF-8."""
-    if is_utf8(values):
-        return np.ones(len(values), dtype=bool)
-    return np.array([_decodes(value) for value in binaries(values).to_pylist()], dtype=bool)
+        return np.array([_decodes(value) for value in binaries(values).to_pylist()], dtype=bool)
+    return np.ones(len(values), dtype=bool)
 
 
 def _decodes(value: bytes) -> bool:
@@ -188,4 +221,4 @@ def _decodes(value: bytes) -> bool:
 
 def texts(values: pa.Array) -> list[str]:
     r"""Return strings or bytes as Python text; bytes that are not UTF-8 are written as ``\xNN``."""
-    return [value.decode("utf-8", "backslashreplace") for value in binaries(values).to_pylist()]
+    return [value.decode("utf-8", "backslashreplace") for value in binaries(plain(values)).to_pylist()]

@@ -10,7 +10,7 @@ r"""The batch check: one pass over the chunks, every column and every rule at on
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,29 +20,45 @@ from lineshaft.core.expression import Expression, parse
 from lineshaft.verify.anomalies import ERROR, Anomalies, Anomaly, severity_of
 from lineshaft.verify.columncheck import ColumnCheck
 from lineshaft.verify.findings import Finding
-from lineshaft.verify.fixes import type_fix
 from lineshaft.verify.model import EXCLUDED, Column, Dataset, Rule, standing
 from lineshaft.verify.stream import Chunk, chunks
 from lineshaft.verify.types import type_of_arrow
-from lineshaft.verify.verdict import anomalies_of
+from lineshaft.verify.verdict import anomalies_of, type_edit
 
 if TYPE_CHECKING:
     from lineshaft.verify.arrays import Ints
     from lineshaft.verify.schema import Schema
 
 
+@dataclass
+class RuleCheck:
+    """One rule over several columns, and where it was false; null passes."""
+
+    rule: Rule
+    expression: Expression
+    finding: Finding = field(default_factory=Finding)
+
+    def add(self, chunk: Chunk, typed: dict[str, Any]) -> None:
+        """Judge the rows of a chunk, its columns as declared."""
+        rows = chunk.batch.num_rows
+        if not rows:
+            return
+        # A rule of constants alone still needs to know how many rows there are.
+        columns = {name: typed[name] for name in self.expression.columns} or {"": pa.nulls(rows)}
+        answer = self.expression.evaluate(pa.table(columns))
+        broken = np.flatnonzero(answer.fill_null(True).to_numpy(zero_copy_only=False) == 0)
+        if len(broken):
+            self.finding.add(broken, chunk.place)
+
+    def anomaly(self, rows: int) -> Anomaly:
+        """Make the anomaly of a rule that was false somewhere."""
+        seen = {"rule": self.rule.name, "expect": self.rule.expect, **self.finding.seen(rows)}
+        return Anomaly(None, "rule_broken", self.rule.severity, seen, tuple(self.finding.examples))
+
+
 @dataclass(frozen=True)
 class Inspection:
-    """What a pass found.
-
-    Attributes
-    ----------
-    anomalies
-        The report.
-    rejected
-        For each error about rows the name it gets in quarantine and the numbers of its rows.
-
-    """
+    """What a pass found: the report, and for each error about rows its name in quarantine and its rows' numbers."""
 
     anomalies: Anomalies
     rejected: tuple[tuple[str, Ints], ...]
@@ -57,18 +73,23 @@ def inspect(schema: Schema, stream: Iterable[Chunk], environment: str | None) ->
     """Run the one pass."""
     schema.know_environment(environment)
     places = {column.name: standing(column, schema.dataset, environment) for column in schema.columns}
-    columns = [ColumnCheck(column, places[column.name]) for column in schema.columns if places[column.name] != EXCLUDED]
-    rules = [(rule, parse(rule.expect), Finding()) for rule in rules_in(schema, places)]
+    rules = [RuleCheck(rule, parse(rule.expect)) for rule in rules_in(schema, places)]
+    read = {name for rule in rules for name in rule.expression.columns}
+    columns = [
+        ColumnCheck(column, places[column.name], column.name in read)
+        for column in schema.columns
+        if places[column.name] != EXCLUDED
+    ]
     strangers: dict[str, str] = {}
     rows = 0
     for chunk in stream:
         rows += chunk.batch.num_rows
-        for name in chunk.batch.schema.names:
+        for name, arrow in zip(chunk.batch.schema.names, chunk.batch.schema.types, strict=True):
             if places.get(name, EXCLUDED) == EXCLUDED:
-                strangers.setdefault(name, type_of_arrow(chunk.batch.schema.field(name).type))
+                strangers.setdefault(name, type_of_arrow(arrow))
         typed = {one.column.name: one.add(chunk) for one in columns}
-        for _, expression, finding in rules:
-            _apply(expression, typed, chunk, finding)
+        for rule in rules:
+            rule.add(chunk, typed)
     if not rows:
         return Inspection(Anomalies((about_dataset(schema.dataset, "data_missing", {"rows": 0}),)), ())
     for one in columns:
@@ -76,7 +97,7 @@ def inspect(schema: Schema, stream: Iterable[Chunk], environment: str | None) ->
     found = _about_rows_count(schema.dataset, rows)
     found += [anomaly for one in columns for anomaly in anomalies_of(one, rows)]
     found += [stranger(schema, name, kind) for name, kind in strangers.items()]
-    found += [_rule_anomaly(rule, finding, rows) for rule, _, finding in rules if finding.rows]
+    found += [rule.anomaly(rows) for rule in rules if rule.finding.rows]
     return Inspection(Anomalies(tuple(found), rows), _rejected(columns, rules, found))
 
 
@@ -99,27 +120,10 @@ def stranger(schema: Schema, name: str, kind: str) -> Anomaly:
     declared: Column | None = next((column for column in schema.columns if column.name == name), None)
     if declared is None:
         severity = severity_of(schema.dataset.severity, "new_column")
-        return Anomaly(name, "new_column", severity, {"type": kind}, (), type_fix(kind))
+        return Anomaly(name, "new_column", severity, {"type": kind}, (), type_edit(kind))
     reason = "not_in_environment"
     severity = severity_of({**schema.dataset.severity, **declared.severity}, reason)
     return Anomaly(name, reason, severity, {"type": kind})
-
-
-def _apply(expression: Expression, typed: dict[str, pa.Array], chunk: Chunk, finding: Finding) -> None:
-    """Find the rows of a chunk where a rule is false; null passes."""
-    if not chunk.batch.num_rows:
-        return
-    # A rule of constants alone still needs to know how many rows there are.
-    columns = {name: typed[name] for name in expression.columns} or {"": pa.nulls(chunk.batch.num_rows)}
-    answer = expression.evaluate(pa.table(columns))
-    broken = np.flatnonzero(answer.fill_null(True).to_numpy(zero_copy_only=False) == 0)
-    if len(broken):
-        finding.add(broken, chunk.start, chunk.names)
-
-
-def _rule_anomaly(rule: Rule, finding: Finding, rows: int) -> Anomaly:
-    seen = {"rule": rule.name, "expect": rule.expect, **finding.seen(rows)}
-    return Anomaly(None, "rule_broken", rule.severity, seen, tuple(finding.examples))
 
 
 def _about_rows_count(dataset: Dataset, rows: int) -> list[Anomaly]:
@@ -131,20 +135,14 @@ def _about_rows_count(dataset: Dataset, rows: int) -> list[Anomaly]:
     return found
 
 
-def _rejected(
-    columns: list[ColumnCheck], rules: list[tuple[Rule, Expression, Finding]], found: list[Anomaly]
-) -> tuple[tuple[str, Ints], ...]:
+def _rejected(columns: list[ColumnCheck], rules: list[RuleCheck], found: list[Anomaly]) -> tuple[tuple[str, Ints], ...]:
     """Collect the rows of every error about rows, under the name that quarantine writes."""
     errors = {(anomaly.column, anomaly.reason) for anomaly in found if anomaly.severity == ERROR and anomaly.about_rows}
-    rows = [
-        (f"{one.column.name}: {reason}", np.concatenate(finding.rows))
+    findings = [
+        (f"{one.column.name}: {reason}", finding)
         for one in columns
         for reason, finding in one.found.items()
         if (one.column.name, reason) in errors
     ]
-    rows += [
-        (f"rule {rule.name}", np.concatenate(finding.rows))
-        for rule, _, finding in rules
-        if finding.rows and rule.severity == ERROR
-    ]
-    return tuple(rows)
+    findings += [(f"rule {one.rule.name}", one.finding) for one in rules if one.rule.severity == ERROR]
+    return tuple((name, np.concatenate(finding.rows)) for name, finding in findings if finding.rows)

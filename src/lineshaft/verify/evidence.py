@@ -8,16 +8,17 @@ here is placed so that it is exceeded with probability `RISK` instead.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from lineshaft.verify.arrays import Numbers
 
 RISK = 0.01  # chance that as many fresh rows of the same kind break one bound
 ENOUGH = 30  # rows below which no range and no share is inferred: a tail of three values is no tail
 _MOST_EXCESSES = 250
 _HEAVIEST = 0.8  # towards 1 a tail has no mean, and a bound for it would be no bound
-
-Numbers = np.ndarray[Any, Any]
 
 
 def upper_bound(sample: Numbers, seen: float, rows: int) -> float | None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from lineshaft.verify.arrays import Ints, texts, value_of
 
+if TYPE_CHECKING:
+    from lineshaft.verify.stream import Place
+
 EXAMPLES = 5
 LISTED = 100  # different offending texts that are kept; a fix that would need more drops the constraint
 SHOWN = 10
-
-Names = Callable[[Sequence[int]], list[str]]
 
 
 @dataclass
@@ -54,14 +55,14 @@ class Finding:
         """How many rows are concerned."""
         return sum(len(rows) for rows in self.rows)
 
-    def add(self, rows: Ints, start: int, names: Names, offenders: Any = None) -> None:
+    def add(self, rows: Ints, place: Place, offenders: Any = None) -> None:
         """Take in the rows of a chunk (repeats allowed) with the values that offend there."""
         different = np.unique(rows)
-        self.rows.append(different + start)
+        self.rows.append(different + place.start)
         self.count += len(rows)
         wanted = EXAMPLES - len(self.examples)
         if wanted > 0:
-            self.examples += names(different[:wanted].tolist())
+            self.examples += place.names(different[:wanted].tolist())
         if isinstance(offenders, np.ndarray):
             self._bounds(offenders)
         elif offenders is not None:

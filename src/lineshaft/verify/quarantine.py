@@ -51,7 +51,7 @@ def quarantine(schema: Schema, table: Table, environment: str | None = None) -> 
     bad = np.zeros(len(table), dtype=bool)
     for _, rows in inspection.rejected:
         bad[rows] = True
-    reasons: dict[int, list[str]] = {int(row): [] for row in np.flatnonzero(bad)}
+    reasons: dict[int, list[str]] = {row: [] for row in np.flatnonzero(bad).tolist()}
     for name, rows in inspection.rejected:
         for row in rows.tolist():
             reasons[row].append(name)

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lineshaft.verify.constraints import AtLeast, AtMost, Constraint, Matches, NotLonger, NotShorter, OneOf
+from lineshaft.verify.model import Bounds
+from lineshaft.verify.selfcheck import compile_pattern
 from lineshaft.verify.types import INT_HIGH, INT_LOW
 
 if TYPE_CHECKING:
+    from lineshaft.verify.constraints import Constraint
     from lineshaft.verify.model import Column
 
 Test = Callable[[Any], bool]
@@ -26,34 +28,25 @@ def quick_test(column: Column, constraints: Sequence[Constraint], *, required: b
 
 
 def _typed_test(column: Column, constraints: Sequence[Constraint]) -> Test:
-    listed = _listed(constraints)
     if column.type == "bool":
         return lambda value: value is True or value is False
-    if column.type == "float" and not column.zero_one:
-        return _between((float, int), constraints, -sys.float_info.max, sys.float_info.max)
-    if column.type == "int" and listed is not None:
-        return lambda value: type(value) is int and value in listed
-    if column.type == "int" and not column.zero_one:
-        return _between((int,), constraints, INT_LOW, INT_HIGH)
-    if column.type == "string" and column.parses is None:
-        return _text_test(constraints, listed)
-    return lambda _value: False
+    if column.zero_one or column.parses or column.type not in {"int", "float", "string"}:
+        return lambda _value: False
+    words = column.values or (column.words and (column.words.true, column.words.false))
+    if words and column.min_mass == 1:
+        kind, values = (int if column.type == "int" else str), [word for word in words if word is not None]
+        listed = frozenset(value for value in values if not any(one.breaks(value) for one in constraints))
+        return lambda value: type(value) is kind and value in listed
+    return _text_test(column) if column.type == "string" else _number_test(column)
 
 
-def _listed(constraints: Sequence[Constraint]) -> frozenset[Any] | None:
-    """Return the listed values that break nothing else; None where no values are listed."""
-    for one in constraints:
-        if isinstance(one, OneOf):
-            return frozenset(value for value in one.values if not any(other.breaks(value) for other in constraints))
-    return None
-
-
-def _between(kinds: tuple[type, ...], constraints: Sequence[Constraint], low: Any, high: Any) -> Test:
+def _number_test(column: Column) -> Test:
     """Test for a finite number within bounds; ints are kept to 64 bits."""
-    low = max([low, *(one.bound for one in constraints if isinstance(one, AtLeast))])
-    high = min([high, *(one.bound for one in constraints if isinstance(one, AtMost))])
-    if kinds == (int,):
+    bounds = column.range or Bounds()
+    if column.type == "int":
+        low, high = _bounds(bounds, INT_LOW, INT_HIGH)
         return lambda value: type(value) is int and low <= value <= high
+    low, high = _bounds(bounds, -sys.float_info.max, sys.float_info.max)
 
     def test(value: Any) -> bool:
         kind = type(value)
@@ -62,17 +55,17 @@ def _between(kinds: tuple[type, ...], constraints: Sequence[Constraint], low: An
     return test
 
 
-def _text_test(constraints: Sequence[Constraint], listed: frozenset[Any] | None) -> Test:
-    if listed is not None:
-        return lambda value: type(value) is str and value in listed
-    least = max([0, *(one.least for one in constraints if isinstance(one, NotShorter))])
-    most = min([sys.maxsize, *(one.most for one in constraints if isinstance(one, NotLonger))])
-    patterns = [one.compiled for one in constraints if isinstance(one, Matches)]
-    if not patterns:
+def _text_test(column: Column) -> Test:
+    least, most = _bounds(column.length or Bounds(), 0, sys.maxsize)
+    if column.pattern is None:
         return lambda value: type(value) is str and least <= len(value) <= most and value.isascii()
-    match = patterns[0].fullmatch
+    match = compile_pattern(column.name, column.pattern).fullmatch
 
     def test(value: Any) -> bool:
         return type(value) is str and value.isascii() and least <= len(value) <= most and match(value) is not None
 
     return test
+
+
+def _bounds(bounds: Bounds, low: Any, high: Any) -> tuple[Any, Any]:
+    return max(low, low if bounds.min is None else bounds.min), min(high, high if bounds.max is None else bounds.max)

@@ -77,8 +77,3 @@ _TABLE = (
 )
 
 REASONS = {reason.name: reason for reason in _TABLE}
-
-
-def is_about_rows(name: str) -> bool:
-    """Tell whether a reason names rows that can be taken out."""
-    return REASONS[name].about == ROWS

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lineshaft.verify.arrays import Ints, Leaves, Mask, number_of, numbers, texts, utf8_mask
-from lineshaft.verify.parsing import PARSERS
-from lineshaft.verify.types import NULL, arrow_of, leaf_type, type_of_arrow
+from lineshaft.verify.arrays import Ints, Leaves, Mask, codes, mask_of, number_of, numbers, texts, utf8_mask
+from lineshaft.verify.types import NULL, PARSERS, arrow_of, leaf_type, type_of_arrow
 
 if TYPE_CHECKING:
     from lineshaft.verify.model import Column
@@ -25,18 +24,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True)
 class Rejected:
-    """Values that could not be refined.
-
-    Attributes
-    ----------
-    reason
-        Why not.
-    rows
-        The row number of each.
-    values
-        What they are: numpy floats, or texts.
-
-    """
+    """Values that could not be refined: why not, the row number of each, and what they are (numbers or texts)."""
 
     reason: str
     rows: Ints
@@ -45,17 +33,9 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Refined:
-    """The values of an array that could be refined.
+    """The values of an array that could be refined, with the row number of each, and those that could not.
 
-    Attributes
-    ----------
-    values
-        numpy numbers, or an Arrow array of texts, bytes or what no constraint looks into.
-    rows
-        The row number of each.
-    rejected
-        The others.
-
+    Values are numpy numbers, or an Arrow array (texts perhaps in a dictionary) of what no constraint computes with.
     """
 
     values: Any
@@ -113,7 +93,7 @@ def _split(values: Any, rows: Ints, kept: Mask, reason: str, rejected: Any) -> R
 
 
 def _strings(column: Column, leaves: Leaves) -> Refined:
-    valid = utf8_mask(leaves.values)
+    valid = mask_of(utf8_mask, leaves.values)
     if valid.all():
         return _parsed(column, leaves.values, leaves.rows)
     bad = Rejected("invalid_utf8", leaves.rows[~valid], texts(leaves.values.filter(pa.array(~valid))))
@@ -126,14 +106,14 @@ def _parsed(column: Column, values: pa.Array, rows: Ints) -> Refined:
     if column.parses is None:
         return Refined(values, rows)
     encoded = values.dictionary_encode()
-    parser, different = PARSERS[column.parses], encoded.dictionary.to_pylist()
-    answers = [parser(text) for text in different]
-    codes = encoded.indices.to_numpy(zero_copy_only=False)
-    read = np.array([answer is not None for answer in answers], dtype=bool)[codes]
+    different = encoded.dictionary.to_pylist()
+    answers = [PARSERS[column.parses](text) for text in different]
+    places = codes(encoded)
+    read = np.array([answer is not None for answer in answers], dtype=bool)[places]
     dtype = np.int64 if column.parses == "int" else np.float64
     table = np.array([0 if answer is None else answer for answer in answers], dtype=dtype)
-    rejected = [different[code] for code in codes[~read]]
-    return _split(table[codes[read]], rows, read, unreadable(column), rejected)
+    rejected = [different[place] for place in places[~read]]
+    return _split(table[places[read]], rows, read, unreadable(column), rejected)
 
 
 def unreadable(column: Column) -> str:

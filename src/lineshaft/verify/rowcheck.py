@@ -16,7 +16,7 @@ from lineshaft.errors import DataError
 from lineshaft.verify.anomalies import Anomaly, severity_of
 from lineshaft.verify.check import rules_in, stranger
 from lineshaft.verify.constraints import constraints_of
-from lineshaft.verify.model import EXCLUDED, EXPECTED, Column, Rule, standing
+from lineshaft.verify.model import EXCLUDED, EXPECTED, Bounds, Column, Rule, standing
 from lineshaft.verify.quick import quick_test
 from lineshaft.verify.reasons import REASONS
 from lineshaft.verify.refine import refine_one
@@ -74,15 +74,15 @@ class ColumnRow:
     def explain(self, value: Any) -> list[Anomaly]:
         """Return every reason that a value gives, in the order of the table of reasons."""
         if value is _ABSENT:
-            return [self._anomaly("missing_column", {}, {})] if self.must_be_there else []
+            return [self._anomaly("missing_column", {})] if self.must_be_there else []
         value = native(value)
         if value is None:
-            return [self._anomaly("missing_value", {}, {})] if self.required else []
+            return [self._anomaly("missing_value", {})] if self.required else []
         if not _admitted(self.column.type, value):
             seen = {"type": type_of_value(value), "declared": self.column.type}
-            return [self._anomaly("type_changed", seen, {})]
+            return [self._anomaly("type_changed", seen)]
         reasons = sorted(set(self._reasons(value)), key=_ORDER.__getitem__)
-        return [self._anomaly(reason, {"value": _brief(value)}, {}) for reason in reasons]
+        return [self._anomaly(reason, {"value": _brief(value)}) for reason in reasons]
 
     def _reasons(self, value: Any) -> list[str]:
         found: list[str] = []
@@ -101,14 +101,13 @@ class ColumnRow:
         return found
 
     def _valency(self, length: int) -> list[str]:
-        valency = self.column.valency
-        if valency is None:
-            return []
-        few = ["too_few_values"] if valency.min is not None and length < valency.min else []
-        return [*few, *(["too_many_values"] if valency.max is not None and length > valency.max else [])]
+        valency = self.column.valency or Bounds()
+        few = valency.min is not None and length < valency.min
+        many = valency.max is not None and length > valency.max
+        return ["too_few_values"] * few + ["too_many_values"] * many
 
-    def _anomaly(self, reason: str, seen: dict[str, Any], edit: dict[str, Any]) -> Anomaly:
-        return Anomaly(self.column.name, reason, severity_of(self.column.severity, reason), seen, (), edit)
+    def _anomaly(self, reason: str, seen: dict[str, Any]) -> Anomaly:
+        return Anomaly(self.column.name, reason, severity_of(self.column.severity, reason), seen)
 
 
 class RuleRow:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lineshaft.core.expression import parse
 from lineshaft.errors import SchemaError, UsageError
 from lineshaft.verify.model import SERVING, Column, Dataset, Rule
-from lineshaft.verify.plainform import Plain, from_plain, to_plain
+from lineshaft.verify.plainform import Plain, from_plain, suggestion, to_plain
 from lineshaft.verify.selfcheck import check_schema
-from lineshaft.verify.suggest import suggestion
 from lineshaft.verify.toml import edit_toml, read_toml, write_toml
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,10 +15,9 @@ from lineshaft.core.expression import parse
 from lineshaft.errors import ExpressionError, SchemaError
 from lineshaft.verify.anomalies import SEVERITIES
 from lineshaft.verify.model import SERVING, Bounds, Column, Dataset, Rule, Words
-from lineshaft.verify.parsing import PARSERS
+from lineshaft.verify.plainform import suggestion
 from lineshaft.verify.reasons import REASONS
-from lineshaft.verify.suggest import suggestion
-from lineshaft.verify.types import NUMERIC, SCALARS, arrow_of, is_declarable, leaf_type
+from lineshaft.verify.types import NUMERIC, PARSERS, SCALARS, arrow_of, is_declarable, leaf_type
 
 # Which constraints make sense for which type of values.
 _FITS: dict[str, tuple[str, ...]] = {
@@ -41,7 +40,7 @@ def check_schema(columns: Sequence[Column], dataset: Dataset, rules: Sequence[Ru
     _refuse_repeats("column", names)
     known = {SERVING, *dataset.environments}
     for column in columns:
-        check_column(column)
+        _check_column(column)
         for environment in (*(column.environments or ()), *column.not_in):
             if environment not in known:
                 _fail(column, f"environment {environment!r} is not declared{suggestion(environment, known)}")
@@ -52,8 +51,7 @@ def check_schema(columns: Sequence[Column], dataset: Dataset, rules: Sequence[Ru
         _check_rule(rule, empty)
 
 
-def check_column(column: Column) -> None:
-    """Raise SchemaError if a column contradicts itself."""
+def _check_column(column: Column) -> None:
     if not is_declarable(column.type):
         _fail(column, f"type {column.type!r} is unknown; use {', '.join(SCALARS)} or list<...>")
     for check in _CHECKS:
@@ -78,18 +76,11 @@ def _constraints_fit_the_type(column: Column) -> None:
 
 
 def _one_domain(column: Column) -> None:
-    given = [
-        name
-        for name, value in (
-            ("values", column.values),
-            ("bool", column.words or column.zero_one),
-            ("parses", column.parses),
-        )
-        if value
-    ]
+    domains = {"values": column.values, "bool": column.words or column.zero_one, "parses": column.parses}
+    given = [name for name, value in domains.items() if value]
     if len(given) > 1:
         _fail(column, f"{given[0]} and {given[1]} both say which values there are; keep one")
-    if column.range and (column.values or column.zero_one or column.words):
+    if column.range and given and given != ["parses"]:
         _fail(column, "range stands beside a list of values; keep one")
 
 
@@ -176,7 +167,7 @@ def _texts_are_known(column: Column) -> None:
         _fail(column, f'parses = {column.parses!r} is neither "int" nor "float"')
     if column.pattern is not None:
         compile_pattern(column.name, column.pattern)
-    check_severity(f"column {column.name!r}", column.severity, {*REASONS, "*"})
+    _check_severity(f"column {column.name!r}", column.severity)
 
 
 def compile_pattern(name: str, pattern: str) -> Any:
@@ -202,9 +193,8 @@ _CHECKS: tuple[Callable[[Column], None], ...] = (
 )
 
 
-def check_severity(where: str, severity: Any, reasons: Iterable[str]) -> None:
-    """Raise unless every reason and every severity is a known word."""
-    known = set(reasons)
+def _check_severity(where: str, severity: Mapping[str, str]) -> None:
+    known = {*REASONS, "*"}
     for reason, word in severity.items():
         if reason not in known:
             raise SchemaError(
@@ -229,7 +219,7 @@ def _check_dataset(dataset: Dataset, names: Sequence[str]) -> None:
             raise SchemaError(f"dataset.{name} = {bound} is negative")
     if dataset.min_rows is not None and dataset.max_rows is not None and dataset.min_rows > dataset.max_rows:
         raise SchemaError(f"dataset: min_rows = {dataset.min_rows} is above max_rows = {dataset.max_rows}")
-    check_severity("dataset", dataset.severity, {*REASONS, "*"})
+    _check_severity("dataset", dataset.severity)
 
 
 def _check_rule(rule: Rule, empty: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""Data as a stream of Arrow record batches, one per chunk, so that no stage needs all rows in memory."""
+"""Data as a stream of Arrow record batches, one per chunk, whose rows have names: no check needs all rows in memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,42 @@ import pyarrow.parquet as pq
 
 from lineshaft.core.table import ROW_ID, Table, file_digest, read_table
 from lineshaft.errors import DataError
+from lineshaft.verify.types import TEXT, type_of_arrow
 
 _PARQUET = {".parquet", ".pq"}
 
+Names = Callable[[Sequence[int]], list[str]]
 
-def batches(data: Any) -> Iterator[pa.RecordBatch]:
-    """Yield the chunks of data; Parquet files go row group by row group, the row's identity is left out.
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chunk's rows stand.
+
+    Attributes
+    ----------
+    start
+        The number of the first of them in all the data.
+    names
+        Row numbers within the chunk to row identities; computed only when asked.
+
+    """
+
+    start: int
+    names: Names
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A record batch of the user's columns (texts may be dictionary-encoded), and where its rows stand."""
+
+    batch: pa.RecordBatch
+    place: Place
+
+
+def chunks(data: Any) -> Iterator[Chunk]:
+    """Yield the chunks of data with the identities that `read_table` gives their rows; Parquet goes by row group.
+
+    Data without rows give one chunk without rows.
 
     Raises
     ------
@@ -28,86 +58,76 @@ def batches(data: Any) -> Iterator[pa.RecordBatch]:
         The data cannot be read, or two columns have the same name.
 
     """
-    if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
-        for path in data:
-            yield from batches(path)
-    elif _is_parquet(data):
-        yield from _row_groups(Path(data))
-    else:
-        yield from table_batches(data if isinstance(data, pa.Table) else read_table(data).arrow)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A record batch whose rows have names.
-
-    Attributes
-    ----------
-    batch
-        The user's columns.
-    start
-        The number of its first row in all the data.
-    names
-        Row numbers within the batch to row identities; computed only when asked.
-
-    """
-
-    batch: pa.RecordBatch
-    start: int
-    names: Callable[[Sequence[int]], list[str]]
-
-
-def chunks(data: Any) -> Iterator[Chunk]:
-    """Yield the chunks of data with the identities that `read_table` gives their rows, Parquet files streamed."""
     start = 0
     for batch, names in _named_batches(data):
-        yield Chunk(batch, start, names)
+        yield Chunk(batch, Place(start, names))
         start += batch.num_rows
 
 
-def _named_batches(data: Any) -> Iterator[tuple[pa.RecordBatch, Callable[[Sequence[int]], list[str]]]]:
+def _named_batches(data: Any) -> Iterator[tuple[pa.RecordBatch, Names]]:
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
         for path in data:
             yield from _named_batches(path)
         return
     if _is_parquet(data) and not _has_ids(Path(data)):
-        digest, before = _lazy_digest(Path(data)), 0
-        for batch in _row_groups(Path(data)):
-            yield batch, _numbered(digest, before)
-            before += batch.num_rows
-        return
+        ids, batches = _ids_of_file(Path(data)), _row_groups(Path(data))
+    else:
+        arrow, ids = _in_memory(data)
+        batches = _batches(arrow)
+    start = 0
+    for batch in batches:
+        yield batch, _numbered(ids, start)
+        start += batch.num_rows
+
+
+def _numbered(ids: Names, start: int) -> Names:
+    return lambda rows: ids([start + row for row in rows])
+
+
+def _ids_of_file(path: Path) -> Names:
+    digest = cache(lambda: file_digest(path)[:16])
+    return lambda rows: [f"{digest()}:{row}" for row in rows]
+
+
+def _in_memory(data: Any) -> tuple[pa.Table, Names]:
+    """Return rows without their identity, and what tells it; to name unnamed rows all are digested, so that waits."""
+    if hasattr(data, "__arrow_c_stream__") and not isinstance(data, Table):
+        data = _arrow(data)
+        if ROW_ID not in data.column_names:
+            ids = cache(lambda: _ids_of(data))
+            return data, lambda rows: [ids()[row] for row in rows]
     table = read_table(data)
-    refuse_repeats(table.arrow.schema)
-    for batch in table.arrow.to_batches() or [_empty(table.arrow.schema)]:
-        yield batch.drop_columns([ROW_ID]), _listed(batch.column(ROW_ID))
+    _refuse_repeats(table.arrow.schema)
+    column = table.column(ROW_ID)
+    return table.arrow.drop_columns([ROW_ID]), lambda rows: list(column.take(pa.array(rows, pa.int64())).to_pylist())
 
 
-def _listed(ids: pa.Array) -> Callable[[Sequence[int]], list[str]]:
-    return lambda rows: list(ids.take(pa.array(rows, pa.int64())).to_pylist())
+def _ids_of(arrow: pa.Table) -> list[str]:
+    try:
+        return read_table(arrow).row_ids
+    except DataError:  # what cannot be stored has no digest to be named by
+        return [f"row {number}" for number in range(arrow.num_rows)]
 
 
-def _numbered(digest: Callable[[], str], before: int) -> Callable[[Sequence[int]], list[str]]:
-    return lambda rows: [f"{digest()[:16]}:{before + row}" for row in rows]
+def _arrow(stream: Any) -> pa.Table:
+    try:
+        arrow = pa.table(stream)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise DataError(f"the rows do not fit together: {error}") from error
+    _refuse_repeats(arrow.schema)
+    return arrow
 
 
-def _lazy_digest(path: Path) -> Callable[[], str]:
-    """Return a function that names a file by its content, reading it at most once and only if called."""
-    return cache(lambda: file_digest(path))
+def _batches(arrow: pa.Table) -> Iterator[pa.RecordBatch]:
+    none = [pa.nulls(0, field.type) for field in arrow.schema]
+    yield from arrow.to_batches() or [pa.RecordBatch.from_arrays(none, schema=arrow.schema)]
 
 
 def _is_parquet(data: Any) -> bool:
     return isinstance(data, (str, Path)) and Path(data).suffix.lower() in _PARQUET and Path(data).is_file()
 
 
-def table_batches(table: pa.Table | Table) -> Iterator[pa.RecordBatch]:
-    """Yield the chunks of a table without the row's identity; an empty table yields one empty chunk."""
-    arrow = table.arrow if isinstance(table, Table) else table
-    refuse_repeats(arrow.schema)
-    kept = arrow.drop_columns([ROW_ID]) if ROW_ID in arrow.column_names else arrow
-    yield from kept.to_batches() or [_empty(kept.schema)]
-
-
-def refuse_repeats(schema: pa.Schema) -> None:
+def _refuse_repeats(schema: pa.Schema) -> None:
     """Raise if two columns have the same name: what is said about one would be said about the other."""
     repeated = [name for name, times in Counter(schema.names).items() if times > 1]
     if repeated:
@@ -131,13 +151,11 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _row_groups(path: Path) -> Iterator[pa.RecordBatch]:
     with _readable(path):
-        file = pq.ParquetFile(path)
-        refuse_repeats(file.schema_arrow)
+        schema = pq.read_schema(path)
+        _refuse_repeats(schema)
+        texts = [field.name for field in schema if type_of_arrow(field.type) in TEXT]
+        file = pq.ParquetFile(path, read_dictionary=texts)
         if not file.num_row_groups:
-            yield from table_batches(file.schema_arrow.empty_table())
+            yield from _batches(file.schema_arrow.empty_table())
         for index in range(file.num_row_groups):
-            yield from table_batches(file.read_row_group(index).combine_chunks())
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+            yield from _batches(file.read_row_group(index).combine_chunks())

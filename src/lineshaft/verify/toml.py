@@ -15,6 +15,8 @@ from lineshaft.errors import SchemaError
 if TYPE_CHECKING:
     from lineshaft.verify.plainform import Plain
 
+Notes = Mapping[str, Mapping[str, str]]  # column to key to text
+
 HEAD = (
     "What the data must look like. Yours to edit: lineshaft writes it once and from then on only proposes changes.",
     "Columns are required in every row unless presence says otherwise.",
@@ -29,13 +31,12 @@ def read_toml(text: str) -> Plain:
         raise SchemaError(f"the schema is not TOML: {error}") from error
 
 
-def write_toml(plain: Plain, notes: Mapping[str, Mapping[str, str]] | None = None) -> str:
-    """Write nested dicts as TOML; with notes (column to key to text) they stand behind their keys as comments."""
+def write_toml(plain: Plain, notes: Notes | None = None) -> str:
+    """Write nested dicts as TOML; with notes they stand behind their keys as comments, below a head for people."""
     document = tomlkit.document()
-    if notes is not None:
-        for line in HEAD:
-            document.add(tomlkit.comment(line))
-    _fill(document, plain, notes or {})
+    for line in HEAD if notes is not None else ():
+        document.add(tomlkit.comment(line))
+    _say(document, plain, notes or {})
     return tomlkit.dumps(document)
 
 
@@ -45,44 +46,38 @@ def edit_toml(text: str, plain: Plain) -> str:
         document = tomlkit.parse(text)
     except TOMLKitError as error:
         raise SchemaError(f"the schema file cannot be edited, for it is not TOML: {error}") from error
+    _say(document, plain, {})
+    return tomlkit.dumps(document)
+
+
+def _say(document: tomlkit.TOMLDocument, plain: Plain, notes: Notes) -> None:
     for key in [key for key in document if key not in plain]:
         del document[key]
     for key, value in plain.items():
         if key == "columns":
-            _edit_columns(document, value)
+            _say_columns(document, value, notes)
         elif key == "dataset" and isinstance(document.get(key), Table):
-            _edit_keys(document[key], value)
+            _say_keys(document[key], value)
         elif key not in document or _unwrapped(document[key]) != value:
             document[key] = _item(value, inline=False)
-    return tomlkit.dumps(document)
 
 
-def _fill(document: tomlkit.TOMLDocument, plain: Plain, notes: Mapping[str, Mapping[str, str]]) -> None:
-    for key, value in plain.items():
-        if key != "columns":
-            document.add(key, _item(value, inline=False))
-    columns = tomlkit.table(is_super_table=True)
-    for name, column in plain["columns"].items():
-        columns.add(name, _column(column, notes.get(name, {})))
-    document.add("columns", columns)
-
-
-def _edit_columns(document: tomlkit.TOMLDocument, columns: Plain) -> None:
-    if "columns" not in document:
-        document.add("columns", tomlkit.table(is_super_table=True))
-    old: Any = document["columns"]
+def _say_columns(document: tomlkit.TOMLDocument, columns: Plain, notes: Notes) -> None:
+    old: Any = document["columns"] if "columns" in document else tomlkit.table(is_super_table=True)
     for name in [name for name in old if name not in columns]:
         del old[name]
     for name, column in columns.items():
         if name not in old:
-            old[name] = _column(column, {})
+            old[name] = _column(column, notes.get(name, {}))
         elif isinstance(old[name], (Table, InlineTable)):
-            _edit_keys(old[name], column)
+            _say_keys(old[name], column)
         elif column != {"type": _unwrapped(old[name])}:
             old[name] = _item(column, inline=True)
+    if "columns" not in document:
+        document.add("columns", old)
 
 
-def _edit_keys(old: Any, new: Plain) -> None:
+def _say_keys(old: Any, new: Plain) -> None:
     for key in [key for key in old if key not in new]:
         del old[key]
     for key, value in new.items():
@@ -97,9 +92,8 @@ def _unwrapped(value: Any) -> Any:
 def _column(column: Plain, notes: Mapping[str, str]) -> Table:
     table = tomlkit.table()
     for key, value in column.items():
-        table.add(key, _item(value, inline=True))
-        if key in notes:
-            table[key].comment(notes[key])
+        item = _item(value, inline=True)
+        table.add(key, item.comment(notes[key]) if key in notes else item)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The types a column can have, and how Arrow types and Python values are told to be one of them.
+"""The types a column can have, and how Arrow types, Python values and texts are told to be of one of them.
 
 ========  =================================================  =====================================
 type      Arrow                                              Python (a request row)
@@ -17,13 +17,16 @@ list<T>   lists of any kind                                  list, tuple
 ========  =================================================  =====================================
 
 Dictionary-encoded columns have the type of their values. Any other Arrow type keeps Arrow's spelling and cannot be
-declared.
+declared. Numbers written in text are read by one function per type, so that statistics, the batch check and the request
+check cannot disagree: blanks, underscores, other alphabets' digits, ``inf`` and ``nan`` are not numbers there.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import pyarrow as pa
@@ -32,6 +35,8 @@ import pyarrow.types as kinds
 SCALARS = ("int", "float", "string", "bool", "date", "datetime", "time", "duration", "bytes", "struct")
 NUMERIC = ("int", "float")
 ORDERED = ("int", "float", "date", "datetime")
+COUNTED = (*ORDERED, "bool")  # what statistics treat as numbers
+TEXT = ("string", "bytes")
 NULL = "null"
 
 INT_LOW, INT_HIGH = -(2**63), 2**64 - 1
@@ -84,6 +89,10 @@ _DECLARED = {
     "bytes": pa.binary(),
     "struct": pa.struct([]),
 }
+
+
+_INT = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 
 def is_list(arrow: pa.DataType) -> bool:
@@ -151,3 +160,22 @@ def admits(declared: str, seen: str) -> bool:
     if declared.startswith("list<") and seen.startswith("list<"):
         return admits(declared[5:-1], seen[5:-1])
     return declared in NUMERIC and seen in NUMERIC
+
+
+def parse_int(text: str) -> int | None:
+    """Read a signed 64-bit integer; None if the text is not one."""
+    if not _INT.fullmatch(text):
+        return None
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def parse_float(text: str) -> float | None:
+    """Read a finite float; None if the text is not one."""
+    if not _FLOAT.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+PARSERS: dict[str, Callable[[str], int | float | None]] = {"int": parse_int, "float": parse_float}

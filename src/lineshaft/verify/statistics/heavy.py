@@ -8,14 +8,18 @@ most ``error`` times.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from lineshaft.verify.arrays import Ints, texts, value_of
+from lineshaft.verify.arrays import Ints, Numbers, texts
 from lineshaft.verify.statistics.hashing import hash_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CAPACITY = 1024
 SHOWN = 200  # characters of a long text that stand for it, followed by its hash
@@ -28,7 +32,8 @@ class Heavy:
     Attributes
     ----------
     counts
-        At most `CAPACITY` values and how often each was seen at least.
+        At most `CAPACITY` values (numbers, dates and moments as `arrays.numbers` has them; texts, cut if long) and how
+        often each was seen at least.
     error
         How much each count may be too low; 0: all values are listed, exactly.
 
@@ -43,41 +48,34 @@ class Heavy:
         return not self.error
 
     @classmethod
-    def of(cls, values: pa.Array, counts: Ints, kind: str) -> Heavy:
-        """Keep the most frequent of different values with their counts."""
+    def of(cls, values: Numbers | pa.Array, counts: Ints) -> Heavy:
+        """Keep the most frequent of different values (numpy numbers or Arrow texts) with their counts."""
         cut = _cut(counts)
-        if cut:
-            keep = np.flatnonzero(counts > cut)
-            values, counts = values.take(pa.array(keep)), counts[keep] - cut
-        listed: dict[Any, int] = {}
-        for key, count in zip(_keys(values, kind), counts.tolist(), strict=True):
-            listed[key] = listed.get(key, 0) + count
-        return cls(listed, cut)
+        keep = np.flatnonzero(counts > cut)
+        kept = values.take(keep)
+        keys = kept.tolist() if isinstance(kept, np.ndarray) else [_short(text) for text in texts(kept)]
+        # Texts may repeat here: one that is not UTF-8 can come to look like another.
+        return cls(_summed(zip(keys, (counts[keep] - cut).tolist(), strict=True)), cut)
 
     def merge(self, other: Heavy) -> Heavy:
         """Return the heavy hitters of both together."""
-        counts = dict(self.counts)
-        for value, count in other.counts.items():
-            counts[value] = counts.get(value, 0) + count
+        counts = _summed(chain(self.counts.items(), other.counts.items()))
         cut = _cut(np.fromiter(counts.values(), np.int64, len(counts)))
         if cut:
             counts = {value: count - cut for value, count in counts.items() if count > cut}
         return Heavy(counts, self.error + other.error + cut)
 
-    def top(self, n: int) -> list[tuple[Any, int]]:
-        """Return the ``n`` most frequent values, ties by value."""
-        return self._ordered()[:n]
+    def top(self, n: int | None = None) -> list[tuple[Any, int]]:
+        """Return the ``n`` most frequent values (default: all), ties by value."""
+        return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:n]
 
     def as_floats(self) -> Heavy:
         """Return the same with the values as floats: an int column that turned out to be a float column."""
-        return Heavy({float(value): count for value, count in self.counts.items()}, self.error)
-
-    def _ordered(self) -> list[tuple[Any, int]]:
-        return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        return Heavy(_summed((float(value), count) for value, count in self.counts.items()), self.error)
 
     def payload(self) -> Any:
         """Return the state as a JSON value."""
-        return {"error": self.error, "counts": [[value, count] for value, count in self._ordered()]}
+        return {"error": self.error, "counts": [[value, count] for value, count in self.top()]}
 
     @classmethod
     def from_payload(cls, payload: Any) -> Heavy:
@@ -85,20 +83,18 @@ class Heavy:
         return cls(dict(payload["counts"]), payload["error"])
 
 
+def _summed(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
+    sums: dict[Any, int] = {}
+    for value, count in pairs:
+        sums[value] = sums.get(value, 0) + count
+    return sums
+
+
 def _cut(counts: Ints) -> int:
     """Return the (C + 1)-th largest count, 0 if there are no more than C."""
     if len(counts) <= CAPACITY:
         return 0
     return int(np.partition(counts, -CAPACITY - 1)[-CAPACITY - 1])
-
-
-def _keys(values: pa.Array, kind: str) -> list[Any]:
-    """Return what stands for each value: numbers as they are, dates as numbers, texts cut if long."""
-    if kind == "string":
-        return [_short(text) for text in texts(values)]
-    if kind in {"date", "datetime"}:
-        return [int(value) for value in values.to_pylist()]
-    return [value_of(value, kind) for value in values.to_pylist()]
 
 
 def _short(text: str) -> str:

@@ -10,27 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lineshaft.verify.statistics.pack import pack, unpack
-
-if TYPE_CHECKING:
-    from lineshaft.verify.statistics.hashing import Hashes
+from lineshaft.verify.statistics.hashing import NO_HASHES, Hashes, distinct_hashes, pack, unpack
 
 K = 4096
-
-
-def _none() -> Hashes:
-    return np.array([], np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
 class Kmv:
     """The at most `K` smallest different hashes seen, ascending."""
 
-    hashes: Hashes = field(default_factory=_none)
+    hashes: Hashes = field(default_factory=lambda: NO_HASHES)
 
     @property
     def exact(self) -> bool:
@@ -49,21 +42,18 @@ class Kmv:
         """One standard error of `distinct`, relative; 0 while exact."""
         return 0.0 if self.exact else 1 / math.sqrt(K - 2)
 
-    def add(self, hashes: Hashes) -> Kmv:
-        """Take in hashes, repeats allowed."""
-        if not self.exact:
-            hashes = hashes[hashes < self.hashes[-1]]
-        if not len(hashes):
-            return self
-        # Sorting and masking beats np.unique on 64-bit words several times over.
-        ordered = np.sort(np.concatenate([self.hashes, hashes]))
-        fresh = np.ones(len(ordered), dtype=bool)
-        np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
-        return Kmv(ordered[fresh][:K])
+    @classmethod
+    def of(cls, hashes: Hashes) -> Kmv:
+        """Sketch hashes, repeats allowed."""
+        if len(hashes) > 4 * K:
+            few = distinct_hashes(np.partition(hashes, 2 * K)[: 2 * K])
+            if len(few) >= K:  # no more than half of them were repeats: the rest need not be sorted
+                return cls(few[:K])
+        return cls(distinct_hashes(hashes)[:K])
 
     def merge(self, other: Kmv) -> Kmv:
         """Return the sketch of both sets together."""
-        return self.add(other.hashes)
+        return Kmv(distinct_hashes(np.concatenate([self.hashes, other.hashes]))[:K])
 
     def payload(self) -> Any:
         """Return the state as a JSON value."""

@@ -1,10 +1,13 @@
-"""Count, mean and centred squares, merged pairwise.
+"""Sums that merge: count, mean and centred squares of numbers; count, sum and bounds of lengths.
 
-Chan, Golub, LeVeque: Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979::
+The moments merge pairwise (Chan, Golub, LeVeque: Updating Formulae and a Pairwise Algorithm for Computing Sample
+Variances, 1979)::
 
     d = mean_b - mean_a,  n = n_a + n_b
     mean = mean_a + d * n_b / n
     m2   = m2_a + m2_b + d^2 * n_a * n_b / n
+
+Lengths are whole numbers, so that theirs merge exactly.
 """
 
 from __future__ import annotations
@@ -15,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lineshaft.verify.statistics.pack import from_json, to_json
-
 if TYPE_CHECKING:
-    from lineshaft.verify.arrays import Numbers
+    from lineshaft.verify.arrays import Ints, Numbers
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,51 @@ class Moments:
         return Moments(n, mean, self.m2 + other.m2 + d * d * self.n * share)
 
     def payload(self) -> Any:
-        """Return the state as a JSON value."""
-        return [self.n, to_json(self.mean), to_json(self.m2)]
+        """Return the state as a JSON value; an infinite ``m2`` is null there."""
+        return [self.n, self.mean, self.m2 if math.isfinite(self.m2) else None]
 
     @classmethod
     def from_payload(cls, payload: Any) -> Moments:
         """Read the state back."""
-        return cls(payload[0], float(from_json(payload[1])), float(from_json(payload[2])))
+        n, mean, m2 = payload
+        return cls(n, float(mean), math.inf if m2 is None else float(m2))
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long things were: how many of them, the sum of their lengths, the shortest and the longest."""
+
+    n: int = 0
+    total: int = 0
+    min: int | None = None
+    max: int | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """The mean length; None without any."""
+        return self.total / self.n if self.n else None
+
+    @classmethod
+    def of(cls, lengths: Ints, weights: Ints | None = None) -> Extent:
+        """Measure lengths, each standing for ``weights`` things (default 1)."""
+        if not len(lengths):
+            return cls()
+        n = len(lengths) if weights is None else int(weights.sum())
+        total = int(lengths.sum() if weights is None else (lengths * weights).sum())
+        return cls(n, total, int(lengths.min()), int(lengths.max()))
+
+    def merge(self, other: Extent) -> Extent:
+        """Return the extent of both together."""
+        if self.min is None or self.max is None or other.min is None or other.max is None:
+            return self if self.n else other
+        low, high = min(self.min, other.min), max(self.max, other.max)
+        return Extent(self.n + other.n, self.total + other.total, low, high)
+
+    def payload(self) -> Any:
+        """Return the state as a JSON value."""
+        return [self.n, self.total, self.min, self.max]
+
+    @classmethod
+    def from_payload(cls, payload: Any) -> Extent:
+        """Read the state back."""
+        return cls(*payload)

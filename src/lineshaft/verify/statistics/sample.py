@@ -19,11 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lineshaft.verify.arrays import Mask, Numbers, numbers, plain
-from lineshaft.verify.statistics.hashing import Hashes, hash_text, hash_texts, mix, mix_one
-from lineshaft.verify.statistics.leaf import COUNTED, TEXT
-from lineshaft.verify.statistics.pack import pack, pack_flags, unpack, unpack_flags
-from lineshaft.verify.types import NULL, is_list, type_of_arrow
+from lineshaft.verify.arrays import Mask, Numbers, numbers, plain, storage
+from lineshaft.verify.statistics.hashing import NO_HASHES, Hashes, hash_texts, mix, mix_one, pack, unpack
+from lineshaft.verify.types import COUNTED, NULL, TEXT, is_list, type_of_arrow
 
 K = 16_384
 _PROBES = 64
@@ -50,9 +48,9 @@ class Cells:
     missing: Mask
 
     @classmethod
-    def of(cls, array: pa.Array) -> Cells:
-        """Make the cells of an array."""
-        array = cell_values(array)
+    def of(cls, array: pa.Array, rows: pa.Array) -> Cells:
+        """Make the cells of some rows of an array."""
+        array = _cell_values(array, rows)
         missing = array.is_null().to_numpy(zero_copy_only=False)
         bits = np.zeros(len(array), np.uint64)
         values = array.drop_null()
@@ -76,30 +74,34 @@ class Cells:
         return Cells(self.kind, self.bits[order], self.missing[order])
 
     def join(self, other: Cells) -> Cells:
-        """Put other rows below these."""
-        a, b = _same_kind(self, other)
-        return Cells(a.kind, np.concatenate([a.bits, b.bits]), np.concatenate([a.missing, b.missing]))
+        """Put other rows below these; null gives way to any kind, ints become floats beside floats."""
+        kinds = {self.kind, other.kind} - {"null"} or {"null"}
+        kind = "float" if len(kinds) > 1 else kinds.pop()
+        bits = np.concatenate([self._bits_as(kind), other._bits_as(kind)])
+        return Cells(kind, bits, np.concatenate([self.missing, other.missing]))
+
+    def _bits_as(self, kind: str) -> Hashes:
+        if (self.kind, kind) != ("int", "float"):
+            return self.bits
+        return self.bits.view(np.int64).astype(np.float64).view(np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """The sampled rows, ascending by priority."""
 
-    priorities: Hashes = field(default_factory=lambda: np.array([], np.uint64))
+    priorities: Hashes = field(default_factory=lambda: NO_HASHES)
     columns: dict[str, Cells] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: pa.RecordBatch, limit: int | None = None) -> Sample:
         """Sample one chunk; ``limit`` is a priority above which rows are known to fall out later."""
-        values = {name: cell_values(batch.column(at)) for at, name in enumerate(batch.schema.names)}
-        key = _chunk_key(values, batch.num_rows)
+        key = _chunk_key(batch)
         priorities = mix(np.arange(batch.num_rows, dtype=np.uint64) + np.uint64(key))
         if limit is None and len(priorities) > K:
             limit = int(np.partition(priorities, K - 1)[K - 1])
         chosen = np.arange(len(priorities)) if limit is None else np.flatnonzero(priorities <= np.uint64(limit))
-        taken = pa.array(chosen)
-        columns = {name: Cells.of(array.take(taken)) for name, array in values.items()}
-        return _smallest(priorities[chosen], columns)
+        return _smallest(priorities[chosen], _cells(batch, chosen))
 
     @property
     def limit(self) -> int | None:
@@ -118,7 +120,7 @@ class Sample:
     def payload(self) -> Any:
         """Return the state as a JSON value."""
         columns = {
-            name: {"kind": cells.kind, "bits": pack(cells.bits), "missing": pack_flags(cells.missing)}
+            name: {"kind": cells.kind, "bits": pack(cells.bits), "missing": pack(np.packbits(cells.missing))}
             for name, cells in self.columns.items()
         }
         return {"priorities": pack(self.priorities), "columns": columns}
@@ -127,58 +129,48 @@ class Sample:
     def from_payload(cls, payload: Any) -> Sample:
         """Read the state back."""
         priorities = unpack(payload["priorities"])
-        columns = {
-            name: Cells(cells["kind"], unpack(cells["bits"]), unpack_flags(cells["missing"], len(priorities)))
-            for name, cells in payload["columns"].items()
-        }
+        columns = {}
+        for name, cells in payload["columns"].items():
+            missing = np.unpackbits(unpack(cells["missing"], np.uint8), count=len(priorities)).astype(bool)
+            columns[name] = Cells(cells["kind"], unpack(cells["bits"]), missing)
         return cls(priorities, columns)
 
 
-def cell_values(array: pa.Array) -> pa.Array:
-    """Return what a cell holds: scalars as they are, the length of a list, true for what is only present or not."""
-    array = plain(array)
+def _cells(batch: pa.RecordBatch, rows: Any) -> dict[str, Cells]:
+    taken = pa.array(rows)
+    return {name: Cells.of(batch.column(at), taken) for at, name in enumerate(batch.schema.names)}
+
+
+def _cell_values(array: pa.Array, rows: pa.Array) -> pa.Array:
+    """Return what cells hold: scalars as they are, the length of a list, true for what is only present or not."""
+    array = storage(array)
     if is_list(array.type):
-        return pc.list_value_length(array)
-    if type_of_arrow(array.type) in {*COUNTED, *TEXT, NULL}:
-        return array
-    return pc.if_else(array.is_valid(), pa.scalar(value=True), None)
+        array = pc.list_value_length(array)
+    elif type_of_arrow(array.type) not in {*COUNTED, *TEXT, NULL}:
+        array = pc.if_else(array.is_valid(), pa.scalar(value=True), None)
+    # What a dictionary spares is decoding the other rows.
+    return plain(array.take(rows)) if pa.types.is_dictionary(array.type) else plain(array).take(rows)
 
 
-def _chunk_key(columns: dict[str, pa.Array], rows: int) -> int:
+def _chunk_key(batch: pa.RecordBatch) -> int:
     """Hash what is in a chunk: its size and some evenly spaced rows. Two chunks with one key would only share luck."""
+    rows = batch.num_rows
     probes = np.unique(np.linspace(0, max(rows - 1, 0), _PROBES, dtype=np.int64))[:rows]
-    places = mix(probes.astype(np.uint64))
-    key = mix_one(rows)
-    for name, values in sorted(columns.items()):
-        cells = Cells.of(values.take(pa.array(probes)))
-        folded = int(mix(cells.bits ^ places ^ cells.missing.astype(np.uint64)).sum(dtype=np.uint64))
-        key = mix_one(key ^ mix_one(folded ^ hash_text(name)))
-    return key
+    places, columns = mix(probes.astype(np.uint64)), _cells(batch, probes)
+    names = hash_texts(pa.array(list(columns), pa.large_string()))
+    folded = [mix(cells.bits ^ places ^ cells.missing.astype(np.uint64)).sum() for cells in columns.values()]
+    # A sum, so that the order of the columns does not count.
+    return mix_one(rows ^ int(mix(mix(np.array(folded, np.uint64)) ^ names).sum()))
 
 
 def _bits(values: pa.Array) -> tuple[str, Hashes]:
     """Turn values without nulls into 64-bit cells."""
-    kind = type_of_arrow(values.type)
-    if kind in TEXT:
+    if type_of_arrow(values.type) in TEXT:
         return "hash", hash_texts(values)
     cells = np.ascontiguousarray(numbers(values))
     if cells.dtype == np.uint64:  # saturate, so that a cell is always signed
         cells = np.minimum(cells, np.uint64(2**63 - 1)).astype(np.int64)
     return "float" if cells.dtype == np.float64 else "int", cells.view(np.uint64)
-
-
-def _same_kind(a: Cells, b: Cells) -> tuple[Cells, Cells]:
-    """Bring the cells of one column to one kind: null gives way, ints become floats beside floats."""
-    if a.kind == b.kind or "null" in {a.kind, b.kind}:
-        kind = b.kind if a.kind == "null" else a.kind
-        return Cells(kind, a.bits, a.missing), Cells(kind, b.bits, b.missing)
-    return _as_float(a), _as_float(b)
-
-
-def _as_float(cells: Cells) -> Cells:
-    if cells.kind == "float":
-        return cells
-    return Cells("float", cells.bits.view(np.int64).astype(np.float64).view(np.uint64), cells.missing)
 
 
 def _smallest(priorities: Hashes, columns: dict[str, Cells]) -> Sample:
