@@ -62,7 +62,9 @@ def test_every_format_gives_the_same_rows(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "make", [pa.Table.from_pylist, pd.DataFrame, pl.DataFrame, list, lambda rows: read_table(rows)], ids=str
+    "make",
+    [pa.Table.from_pylist, pd.DataFrame, pl.DataFrame, list, lambda rows: read_table(rows)],
+    ids=lambda make: getattr(make, "__name__", "make"),
 )
 def test_everything_in_memory_gives_the_same_rows(make):
     read = read_table(make(ROWS), key="id")

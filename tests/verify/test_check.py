@@ -421,6 +421,27 @@ def test_a_rule_over_a_column_that_is_absent_or_of_another_type_sees_null():
     assert reasons(schema.check(table)) == [("fare", "type_changed")]
 
 
+def test_rules_see_null_for_integers_past_63_bits_and_for_text_that_is_not_utf8():
+    plain = {"columns": {"n": "int", "s": "string"}, "rules": [{"expect": "n < 5"}, {"expect": "length(s) = 1"}]}
+    offsets, raw = pa.py_buffer(np.array([0, 1, 2, 4], np.int32)), pa.py_buffer(b"a\xffbb")
+    table = pa.table(
+        {
+            "row_id": ["a", "b", "c"],
+            "n": pa.array([2**64 - 1, 4, 6], pa.uint64()),
+            "s": pa.StringArray.from_buffers(3, offsets, raw),
+        }
+    )
+    utf8, small, short = Schema.from_plain(plain).check(table)
+    assert (utf8.reason, utf8.examples) == ("invalid_utf8", ("b",))
+    assert (small.seen["rule"], small.examples) == ("n < 5", ("c",))
+    assert (short.seen["rule"], short.examples) == ("length(s) = 1", ("c",))
+
+
+def test_a_rule_of_constants_is_true_or_false_of_every_row():
+    schema = schema_of("int", rules=[{"expect": "1 = 2"}, {"expect": "1 = 1"}])
+    assert only(schema.check([{"x": 1}, {"x": 2}])).seen["rows"] == 2
+
+
 def test_a_rule_over_gold_is_left_out_in_serving():
     schema = Schema.from_plain(
         {"dataset": {"gold": ["y"]}, "columns": {"x": "int", "y": "int"}, "rules": [{"expect": "coalesce(y, 0) > 5"}]}

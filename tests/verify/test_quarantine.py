@@ -53,6 +53,10 @@ def test_each_rejected_row_has_all_its_reasons():
     assert checked.anomalies.payload() == SCHEMA.check(table(ROWS)).payload()
 
 
+def test_the_result_says_how_many_went_where():
+    assert repr(SCHEMA.quarantine(table(ROWS))) == "Checked(2 good, 2 rejected, 7 anomalies)"
+
+
 def test_warnings_reject_nothing():
     checked = SCHEMA.quarantine(table(ROWS))
     warned = [anomaly for anomaly in checked.anomalies if anomaly.severity == "warning"]

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from lineshaft.core.table import read_table
 from lineshaft.errors import DataError
-from lineshaft.verify.arrays import leaves, number_of, numbers, plain, texts, utf8_mask, value_of
+from lineshaft.verify.arrays import (
+    codes,
+    compact,
+    leaves,
+    mask_of,
+    number_of,
+    numbers,
+    plain,
+    texts,
+    utf8_mask,
+    value_of,
+)
 from lineshaft.verify.plainform import suggestion
 from lineshaft.verify.stream import chunks
 from lineshaft.verify.types import (
@@ -199,6 +210,40 @@ def test_days_are_one_number_in_arrays_and_alone(values):
     assert [value_of(number_of(value), "date") for value in values] == values
 
 
+def test_truth_is_one_number_in_arrays_and_alone():
+    assert numbers(pa.array([True, False])).tolist() == [number_of(True), number_of(False)] == [1, 0]
+    assert (value_of(1, "bool"), value_of("text", "string")) == (True, "text")
+
+
+def test_a_moment_past_64_bits_of_microseconds_is_the_last_there_is():
+    far = numbers(pa.array([2**62, -(2**62)], pa.timestamp("s"))).tolist()
+    assert far[0] == -far[1] > 2**62
+
+
+words = st.lists(st.none() | st.sampled_from(["", "a", "é", "bb"]), min_size=1, max_size=12)
+
+
+@given(words, st.integers(0, 3))
+def test_texts_keep_a_dictionary_that_is_no_larger_than_they_are(values, front):
+    encoded = pa.array(values, pa.string()).dictionary_encode().slice(front)
+    kept = compact(encoded)
+    assert kept.to_pylist() == encoded.to_pylist() == plain(kept).to_pylist()
+    assert pa.types.is_dictionary(kept.type) == (len(encoded.dictionary) <= len(encoded))
+
+
+@given(words)
+def test_a_test_of_single_values_says_the_same_over_a_dictionary(values):
+    present = pa.array([value for value in values if value is not None], pa.string())
+
+    def test(array):
+        return np.array([len(value) < 2 for value in array.to_pylist()], dtype=bool)
+
+    assert mask_of(test, present.dictionary_encode()).tolist() == mask_of(test, present).tolist()
+    assert [present.dictionary_encode().dictionary[at].as_py() for at in codes(present.dictionary_encode())] == (
+        present.to_pylist()
+    )
+
+
 def test_zones_are_brought_to_utc():
     zone = dt.timezone(dt.timedelta(hours=2))
     value = dt.datetime(2020, 1, 1, 2, tzinfo=zone)
@@ -225,6 +270,13 @@ def test_a_parquet_file_with_its_own_row_ids_keeps_them(tmp_path):
     pq.write_table(pa.table({"row_id": ["p", "q"], "x": [1, 2]}), path)
     [chunk] = chunks(path)
     assert (chunk.place.names([1]), chunk.batch.schema.names) == (["q"], ["x"])
+
+
+def test_a_file_of_no_row_groups_is_one_chunk_without_rows(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.ParquetWriter(path, pa.schema({"x": pa.int64(), "s": pa.string()})).close()
+    [chunk] = chunks(path)
+    assert (chunk.batch.num_rows, chunk.batch.schema.names) == (0, ["x", "s"])
 
 
 def test_what_cannot_be_read_is_a_data_error(tmp_path):

@@ -15,7 +15,7 @@ from lineshaft.verify.constraints import constraints_of, lengths
 from lineshaft.verify.findings import Finding
 from lineshaft.verify.model import EXPECTED, Column
 from lineshaft.verify.refine import Refined, refine_many
-from lineshaft.verify.types import admits, arrow_of, type_of_arrow
+from lineshaft.verify.types import TEXT, admits, arrow_of, leaf_type, type_of_arrow
 
 if TYPE_CHECKING:
     from lineshaft.verify.stream import Chunk, Place
@@ -149,12 +149,12 @@ class ColumnCheck:
     def _note_where(self, reason: str, place: Place, rows: Ints, mask: Mask, values: Any) -> None:
         if not mask.any():
             return
-        offenders = values[mask] if isinstance(values, np.ndarray) else plain(values.filter(pa.array(mask)))
-        if reason in _MEASURED:
-            offenders = lengths(offenders)
-        if reason in _LISTING and isinstance(offenders, np.ndarray):
-            offenders = offenders.tolist()
-        self._note(reason, place, rows[mask], offenders)
+        offenders: Any = None
+        if isinstance(values, np.ndarray):
+            offenders = values[mask].tolist() if reason in _LISTING else values[mask]
+        elif leaf_type(self.column.type) in TEXT:
+            offenders = plain(values.filter(pa.array(mask)))
+        self._note(reason, place, rows[mask], lengths(offenders) if reason in _MEASURED else offenders)
 
     def _note(self, reason: str, place: Place, rows: Ints, offenders: Any = None) -> None:
         if len(rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -103,8 +102,6 @@ def as_json(number: Any, kind: str) -> Any:
     if kind in {"date", "datetime"}:
         moment = value_of(number, kind)
         return moment if isinstance(moment, str) else moment.isoformat()
-    if isinstance(number, float) and not math.isfinite(number):
-        return str(number)
     return number
 
 
