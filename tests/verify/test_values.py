@@ -89,7 +89,7 @@ def test_arrow_types_are_named(arrow, name):
         ({}, "struct"),
         ((), "list"),
         (None, "null"),
-        (object(), "object"),
+        pytest.param(object(), "object", id="object"),
         ({1}, "set"),
     ],
     ids=repr,
