@@ -268,10 +268,10 @@ CHANGES = {
         {"helper": "def __getattr__(name): return 2"},
     ),
     "local module named like a standard one": (
-        "import colorsys\ndef f(): return colorsys.g()",
+        "import tabnanny\ndef f(): return tabnanny.g()",
         None,
-        {"colorsys": "def g(): return 1"},
-        {"colorsys": "def g(): return 2"},
+        {"tabnanny": "def g(): return 1"},
+        {"tabnanny": "def g(): return 2"},
     ),
     "another library's function": (
         "import json, csv\ndef f(): return json.dumps",
