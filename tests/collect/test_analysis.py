@@ -4,10 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 from generated import one_sided_rules
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from lineshaft.collect.analysis import analyze, wilson
+from lineshaft.collect.fuse.label_model import LabelModel
+from lineshaft.collect.fuse.rates import Rates
 from lineshaft.collect.votes import Votes
 
 L = [[0, 0, -1], [0, 1, -1], [-1, 1, -1], [-1, -1, -1]]
@@ -33,6 +36,53 @@ def test_without_gold_nothing_is_judged():
 def test_gold_by_row_is_gold_by_id():
     by_row = analyze(VOTES, gold=[0, 1, 1, -1])
     assert by_row == analyze(VOTES, gold={"0": 0, "1": 1, "2": 1})
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.int64, st.tuples(st.integers(0, 15), st.integers(1, 5)), elements=st.integers(-1, 2)), st.data())
+def test_figures_are_those_counted_row_by_row(L, data):
+    gold = data.draw(hnp.arrays(np.int64, len(L), elements=st.integers(-1, 2)))
+    table = analyze(Votes.from_dense(L, classes=["a", "b", "c"]), gold=gold)
+    n = max(len(L), 1)
+    for j, row in enumerate(table):
+        spoke = [i for i in range(len(L)) if L[i, j] >= 0]
+        others = {i: [c for o, c in enumerate(L[i]) if o != j and c >= 0] for i in spoke}
+        assert row.votes == len(spoke) and row.coverage == len(spoke) / n
+        assert row.overlap == sum(bool(others[i]) for i in spoke) / n
+        assert row.conflict == sum(any(c != L[i, j] for c in others[i]) for i in spoke) / n
+        assert row.polarity == tuple("abc"[c] for c in sorted({int(L[i, j]) for i in spoke}))
+        assert row.judged == sum(gold[i] >= 0 for i in spoke)
+        assert row.correct == sum(gold[i] == L[i, j] for i in spoke)
+        assert row.accuracy == (row.correct / row.judged if row.judged else None)
+    assert table.covered == (L >= 0).any(axis=1).sum() and table.rows == len(L)
+
+
+def test_a_fitted_model_lends_its_weights():
+    L_, _ = one_sided_rules(0, n=500)
+    votes = Votes.from_dense(L_)
+    fresh = analyze(votes)
+    assert [row.weight for row in analyze(votes, model=LabelModel(2).fit(L_))] == [row.weight for row in fresh]
+    other = analyze(votes, model=Rates(2, strength=500.0).fit(L_))
+    assert [row.weight for row in other] != [row.weight for row in fresh]
+    assert [row.votes for row in other] == [row.votes for row in fresh]
+
+
+def test_the_weight_is_what_a_vote_adds_to_its_class_against_the_others():
+    L_, _ = one_sided_rules(3, n=800, m=4)
+    model = LabelModel(2).fit(L_)
+    for j, row in enumerate(analyze(Votes.from_dense(L_), model=model)):
+        c = j % 2
+        assert row.weight == pytest.approx(model.fitted.scores[j, c, c] - model.fitted.scores[j, c, 1 - c])
+
+
+def test_gold_of_a_class_that_nobody_votes_for_is_no_trouble():
+    table = analyze(Votes.from_dense([[0], [1]]), gold=[2, 1])
+    assert next(iter(table)).accuracy == 0.5
+
+
+def test_an_unknown_source_is_a_key_error():
+    with pytest.raises(KeyError):
+        analyze(VOTES)["nobody"]
 
 
 def test_better_rules_weigh_more():

@@ -1,11 +1,12 @@
 """Labels: who gets one, what it weighs, why it is what it is, and the stored form."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
-from generated import one_sided_rules
+from generated import one_sided_rules, people, rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -13,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 from lineshaft.collect.fuse.dawid_skene import DawidSkene
 from lineshaft.collect.fuse.label_model import LabelModel
 from lineshaft.collect.fuse.majority import MajorityVote
-from lineshaft.collect.labels import TOP, WEAK_WEIGHT, Labels, fuse
-from lineshaft.collect.votes import Votes
+from lineshaft.collect.labels import WEAK_WEIGHT, Labels, fuse, gold_numbers
+from lineshaft.collect.reasons import TOP
+from lineshaft.collect.votes import Faults, Votes
 from lineshaft.core.codec import decode, encode
 from lineshaft.core.task import Task
 from lineshaft.errors import DataError, UsageError
@@ -90,23 +92,12 @@ def test_reasons_sum_to_the_log_odds_and_survive_storage(L, data):
     _, content = encode("Labels", labels.payload())
     back = Labels.from_payload(decode("Labels", content))
     assert encode("Labels", back.payload())[1] == content
-    assert back.row_ids == labels.row_ids and back.tiers == labels.tiers and back.reasons == labels.reasons
+    assert back.row_ids == labels.row_ids and back.tiers == labels.tiers and back.reasons.equals(labels.reasons)
     assert (
         back.probabilities.tobytes() == labels.probabilities.tobytes()
         and back.weights.tobytes() == labels.weights.tobytes()
     )
     assert back.report == json.loads(json.dumps(labels.report))
-
-
-def test_reasons_name_sources_largest_first_and_add_up_the_rest():
-    L, _ = one_sided_rules(0, n=3000, m=40)
-    labels = fuse(votes(L), TASK)
-    long = [reasons for reasons in labels.reasons if len(reasons) > TOP]
-    assert long and long[0][-1][0] == "others"
-    for reasons in labels.reasons[:50]:
-        sizes = [abs(value) for source, value in reasons if source != "others"]
-        assert sizes == sorted(sizes, reverse=True)
-        assert all(source.startswith("source_") or source in {"prior", "others"} for source, _ in reasons)
 
 
 def test_a_row_without_a_label_has_no_explanation():
@@ -140,6 +131,10 @@ def test_the_same_votes_give_the_same_bytes():
 
 
 def test_other_classes_are_refused():
+    with pytest.raises(UsageError, match="a model of 3 classes for task 'verdict' of 2"):
+        fuse(votes([[0]]), TASK, model=LabelModel(3))
+    with pytest.raises(DataError, match="a vote of 4 among 2 classes"):
+        fuse(Votes.from_dense([[4]]), TASK)
     with pytest.raises(DataError, match="votes are about"):
         fuse(Votes.from_dense([[0]], classes=["a", "b"]), TASK)
     with pytest.raises(DataError, match="gold of row '0': 'sour' is not one of the classes"):
@@ -151,6 +146,85 @@ def test_no_rows_give_no_labels():
     assert len(labels) == 0 and labels.payload().num_rows == 0
     assert len(Labels.from_payload(decode("Labels", encode("Labels", labels.payload())[1]))) == 0
     assert len(fuse(votes(np.zeros((0, 0), int)), TASK)) == 0
+
+
+@pytest.mark.parametrize(
+    "sources", [["rule"], ["rule", "person"], ["person"] * 3, ["model", "rule"], ["expert", "rule"]]
+)
+@pytest.mark.parametrize("copies", [False, True])
+def test_reasons_add_up_whatever_the_model_chose(sources, copies):
+    L, y = rules(1, (0.5, 0.5), n=1500, copies=copies)
+    extra = people(y, 2, len(sources), 0, answers=1, skill=(0.7, 0.9))
+    labels = fuse(votes(np.hstack([L, extra]), ["rule"] * 12 + sources), TASK)
+    for row_id in labels.row_ids[:40]:
+        place = labels.places[row_id]
+        p = float(labels.probabilities[place].max())
+        if labels.tiers[place] == "fused" and p < 0.999:
+            assert sum(labels.explain(row_id).values()) == pytest.approx(np.log(p / (1 - p)), abs=1e-3)
+
+
+def test_the_order_of_rows_and_sources_changes_no_label():
+    L, y = rules(2, (0.6, 0.4), n=400, m=8)
+    ids, names = [f"r{i}" for i in range(400)], [f"s{j}" for j in range(8)]
+    gold = {f"r{i}": int(y[i]) for i in range(0, 400, 40)}
+    one = fuse(votes(L, sources=names, row_ids=ids), TASK, gold)
+    rows, columns = np.random.default_rng(0).permutation(400), np.random.default_rng(1).permutation(8)
+    moved = votes(L[rows][:, columns], sources=[names[j] for j in columns], row_ids=[ids[i] for i in rows])
+    other = fuse(moved, TASK, dict(reversed(gold.items())))
+    assert set(other.row_ids) == set(one.row_ids)
+    for row_id in one.row_ids:
+        here, there = one.places[row_id], other.places[row_id]
+        assert np.abs(one.probabilities[here] - other.probabilities[there]).max() < 1e-5
+        assert one.tiers[here] == other.tiers[there]
+        assert one.explain(row_id) == pytest.approx(other.explain(row_id), abs=1e-5)
+
+
+def test_gold_of_every_row_leaves_nothing_to_fuse():
+    labels = fuse(votes([[0, 1], [1, -1], [-1, -1]]), TASK, gold={"0": 1, "1": 1, "2": 0})
+    assert labels.tiers == ("expert",) * 3 and labels.hard().tolist() == [1, 1, 0]
+    assert labels.weights.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("gold", [{}, None, {"elsewhere": "fresh"}, {"0": None}, {"0": -1}])
+def test_gold_that_says_nothing_changes_nothing(gold):
+    labels = fuse(votes([[0, 0], [1, -1]]), TASK, gold=gold)
+    assert labels.tiers == ("fused", "fused")
+    assert (labels.probabilities == fuse(votes([[0, 0], [1, -1]]), TASK).probabilities).all()
+
+
+@pytest.mark.parametrize(
+    ("gold", "message"),
+    [
+        ({"0": "sour"}, "gold of row '0': 'sour' is not one of the classes"),
+        ({"0": 2}, "2 is no vote among 2"),
+        ({"0": True}, "True is no vote"),
+        ({"0": 0.5}, "0.5 is no vote"),
+        ([0, 1, 1], "3 gold labels for 2 rows"),
+    ],
+)
+def test_gold_that_is_no_class_names_its_row(gold, message):
+    with pytest.raises(DataError, match=message):
+        gold_numbers(votes([[0], [1]]), gold, TASK.classes)
+
+
+def test_gold_comes_by_id_or_by_row_by_name_or_by_number():
+    asked = votes([[0], [1], [0]])
+    for gold in ({"0": "fresh", "2": np.int64(0)}, ["fresh", None, "rotten"], [1, -1, 0], np.array([1, -1, 0])):
+        assert gold_numbers(asked, gold, TASK.classes).tolist() == [1, -1, 0]
+    assert gold_numbers(asked, None, TASK.classes).tolist() == [-1, -1, -1]
+
+
+def test_ids_and_classes_of_any_script_survive():
+    task = Task("t", ["да", "非"])
+    labels = fuse(Votes.from_dense([[0], [1]], classes=task.classes, row_ids=["ключ", "a\nb"]), task)
+    back = Labels.from_payload(decode("Labels", encode("Labels", labels.payload())[1]))
+    assert back.row_ids == ("ключ", "a\nb") and back.classes == ("да", "非")
+    assert back.payload().column_names == ["row_id", "p_да", "p_非", "weight", "tier", "sources"]
+
+
+def test_faults_are_in_the_report():
+    asked = replace(votes([[0]]), faults=(Faults("source_0", 3, (("0", "E: x"),)),))
+    assert fuse(asked, TASK).report["faults"] == {"source_0": 3}
 
 
 def test_it_exports_and_shows_itself():

@@ -1,5 +1,7 @@
 """Votes: dense and sparse are the same, rows are matched by id, and the stored form gives them back."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -74,6 +76,81 @@ def test_joining_parts_of_the_rows_is_the_whole(L, cut):
     same(Votes.concat(parts), Votes.from_dense(L, row_ids=ids))
 
 
+@settings(max_examples=60, deadline=None)
+@given(DENSE, st.data())
+def test_merging_in_any_grouping_is_the_same(L, data):
+    ids = [f"r{i}" for i in range(len(L))]
+    parts = [Votes.from_dense(L[:, [j]], [f"s{j}"], row_ids=ids) for j in range(L.shape[1])]
+    if len(parts) < 2:
+        return
+    cut = data.draw(st.integers(1, len(parts) - 1))
+    whole = Votes.merge(parts)
+    same(whole, Votes.merge([Votes.merge(parts[:cut]), Votes.merge(parts[cut:])]))
+    same(whole, Votes.from_dense(L, [f"s{j}" for j in range(L.shape[1])], row_ids=ids))
+    same(whole, Votes.merge(iter(parts)))
+    same(Votes.merge(parts[:1]), parts[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(DENSE, st.data())
+def test_cutting_rows_first_or_sources_first_is_the_same(L, data):
+    ids, names = [f"r{i}" for i in range(len(L))], [f"s{j}" for j in range(L.shape[1])]
+    row, column = data.draw(st.integers(0, len(L))), data.draw(st.integers(1, max(L.shape[1] - 1, 1)))
+    if L.shape[1] < 2:
+        return
+
+    def part(rows, columns):
+        return Votes.from_dense(L[rows, columns], names[columns], row_ids=ids[rows])
+
+    above, below, left, right = slice(0, row), slice(row, None), slice(0, column), slice(column, None)
+    one = Votes.concat([Votes.merge([part(rows, left), part(rows, right)]) for rows in (above, below)])
+    other = Votes.merge([Votes.concat([part(above, columns), part(below, columns)]) for columns in (left, right)])
+    same(one, other)
+    same(one, Votes.from_dense(L, names, row_ids=ids))
+
+
+@given(st.lists(DENSE.filter(lambda L: L.shape[1] == 2), max_size=4))
+def test_joining_rows_keeps_their_order_and_every_vote(blocks):
+    start, parts = 0, []
+    for L in blocks:
+        parts.append(Votes.from_dense(L, ["a", "b"], row_ids=[f"r{start + i}" for i in range(len(L))]))
+        start += len(L)
+    if not parts:
+        return
+    joined = Votes.concat(parts)
+    assert joined.row_ids == tuple(f"r{i}" for i in range(start))
+    assert (joined.to_dense() == np.vstack(blocks)).all()
+
+
+def test_rows_of_no_vote_are_kept_through_everything():
+    votes = Votes.from_dense(np.full((3, 2), -1), ["a", "b"])
+    back = Votes.from_payload(decode("Votes", encode("Votes", votes.payload())[1]))
+    assert len(back) == 3 and len(back.row) == 0 and back.to_dense().tolist() == [[-1, -1]] * 3
+    merged = Votes.merge([votes, Votes.from_dense([[1]] * 3, ["c"])])
+    assert merged.to_dense().tolist() == [[-1, -1, 1]] * 3
+
+
+def test_kinds_digests_and_faults_follow_their_source():
+    a = replace(Votes.from_dense([[0]], ["a"], kinds="person"), faults=(Faults("a", 1, (("0", "E"),)),))
+    b = Votes.from_dense([[1]], ["b"], kinds="model").with_digests(["ff"])
+    merged = Votes.merge([a, b])
+    assert [(info.name, info.kind, info.digest) for info in merged.sources] == [
+        ("a", "person", None),
+        ("b", "model", "ff"),
+    ]
+    assert merged.faults == a.faults
+    assert Votes.from_payload(merged.payload()).sources == merged.sources
+
+
+def test_the_stored_bytes_do_not_depend_on_how_the_votes_came_about():
+    L = np.random.default_rng(0).integers(-1, 2, (50, 4))
+    names, ids = list("abcd"), [f"r{i}" for i in range(50)]
+    whole = Votes.from_dense(L, names, row_ids=ids)
+    parts = Votes.merge([Votes.from_dense(L[:, [j]], [names[j]], row_ids=ids) for j in range(4)])
+    chunks = Votes.concat([Votes.from_dense(L[i : i + 10], names, row_ids=ids[i : i + 10]) for i in range(0, 50, 10)])
+    assert len({encode("Votes", votes.payload())[1] for votes in (whole, parts, chunks)}) == 1
+
+
 def test_faults_of_chunks_add_up():
     def part(name, count):
         votes = Votes.from_dense([[0]], ["s"], row_ids=[name])
@@ -106,8 +183,10 @@ def test_what_does_not_join_is_refused():
     with pytest.raises(DataError, match="2 of 4 row ids are repeats"):
         Votes.concat([a, a])
     for join in (Votes.merge, Votes.concat):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="no votes to"):
             join([])
+    with pytest.raises(DataError, match="2 and 1, row '1' is not in both"):
+        Votes.merge([a, Votes.from_dense([[0]], ["b"])])
 
 
 def test_bad_matrices_are_refused():
@@ -121,6 +200,14 @@ def test_bad_matrices_are_refused():
         Votes.from_dense([[0, 1]], ["a", "a"])
     with pytest.raises(UsageError, match="not a kind"):
         Votes.from_dense([[0]], ["a"], kinds="human")
+
+
+def test_numpy_booleans_floats_and_names_of_another_type():
+    with pytest.raises(DataError, match="integers, got bool"):
+        Votes.from_dense(np.ones((2, 2), bool))
+    assert Votes.from_dense(np.array([[0.0, 1.0]])).to_dense().tolist() == [[0, 1]]
+    numbered = Votes.from_dense([[0, 1]], [1, 2], row_ids=[7], classes=[10, 20])
+    assert (numbered.names, numbered.row_ids, numbered.classes) == (["1", "2"], ("7",), ("10", "20"))
 
 
 def test_many_classes_need_wider_numbers():

@@ -91,6 +91,16 @@ def test_every_row_returns_to_its_sender(plan, max_rows, random):
     run(work)
 
 
+def test_a_closed_batcher_leaves_no_thread_that_the_end_of_the_process_could_catch_in_native_code():
+    async def work():
+        batcher = Batcher(Echo(), 100)
+        await batcher.predict(rows(1), 20)
+        batcher.close()
+        assert not batcher._worker.is_alive()
+
+    run(work)
+
+
 def test_an_idle_request_starts_at_once_and_alone():
     async def work():
         batcher = Batcher(model := Echo(), 100)

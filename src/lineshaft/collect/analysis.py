@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lineshaft.collect.fuse.label_model import LabelModel
+from lineshaft.collect.fuse.majority import tally
 from lineshaft.collect.html import html_table
 from lineshaft.collect.labels import gold_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lineshaft.collect.fuse.additive import Additive
+    from lineshaft.collect.fuse.checks import Floats, Ints
     from lineshaft.collect.votes import Votes
 
 _Z = 1.959963984540054  # two-sided 95 %
@@ -123,7 +126,9 @@ def _cells(row: SourceSummary) -> list[str]:
     return [row.source, row.kind, ",".join(row.polarity), *shares, accuracy, interval, f"{row.weight:+.2f}"]
 
 
-def analyze(votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None = None) -> Analysis:
+def analyze(
+    votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None = None, model: Additive | None = None
+) -> Analysis:
     """Summarise every source.
 
     Parameters
@@ -132,67 +137,54 @@ def analyze(votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None = None)
         What the sources said.
     gold
         Row id to class name or number, or one number per row, -1 where unknown.
+    model
+        A label model fitted on these votes, whose weights are shown; default: a `LabelModel` is fitted.
 
     """
     dense, known = votes.to_dense(), gold_numbers(votes, gold, votes.classes)
-    model = LabelModel(max(votes.k, int(known.max(initial=-1)) + 1))
-    model.fit(dense, votes.kinds, known, votes.to_confidence())
-    spoke = dense >= 0
-    given = spoke.sum(axis=1)
-    summaries = [
-        _summary(
-            votes,
-            j,
-            dense,
-            (spoke[:, j] & (given > 1), _opposed(dense, j)),
-            known,
-            _weight(dense[:, j], model.fitted.scores[j]),
-        )
-        for j in range(len(votes.sources))
-    ]
+    k = max(votes.k, int(known.max(initial=-1)) + 1)
+    if model is None:
+        model = LabelModel(k).fit(dense, votes.kinds, known, votes.to_confidence())
+    counts = tally(dense, k)
+    given = counts.sum(axis=1)
+    summaries = []
+    for j in range(len(votes.sources)):
+        rows = np.flatnonzero(dense[:, j] >= 0)
+        column = dense[rows, j]
+        beside = int((given[rows] > 1).sum()), int((counts[rows, column] < given[rows]).sum())
+        summaries.append(_summary(votes, j, column, beside, known[rows], _weight(column, model.fitted.scores[j])))
     return Analysis(tuple(summaries), len(votes), int((given > 0).sum()))
 
 
 def _summary(
-    votes: Votes, j: int, dense: npt.NDArray[Any], beside: tuple[Any, Any], gold: npt.NDArray[np.int64], weight: float
+    votes: Votes, j: int, said: npt.NDArray[Any], beside: tuple[int, int], gold: Ints, weight: float
 ) -> SourceSummary:
-    column, rows = dense[:, j], max(len(dense), 1)
-    judged = (column >= 0) & (gold >= 0)
-    correct, total = int((column[judged] == gold[judged]).sum()), int(judged.sum())
-    low, high = wilson(correct, total) if total else (None, None)
-    count = int((column >= 0).sum())
-    polarity = tuple(votes.classes[c] if votes.classes is not None else str(c) for c in np.unique(column[column >= 0]))
+    """Summarise one source by its votes ``[v]``, how many had company and opposition, and gold ``[v]`` beside them."""
+    asked = max(len(votes), 1)
+    correct, judged = int((said == gold).sum()), int((gold >= 0).sum())
+    low, high = wilson(correct, judged) if judged else (None, None)
     return SourceSummary(
-        votes.sources[j].name,
-        votes.sources[j].kind,
-        count,
-        count / rows,
-        float(beside[0].sum()) / rows,
-        float(beside[1].sum()) / rows,
-        polarity,
-        correct,
-        total,
-        correct / total if total else None,
-        low,
-        high,
-        weight,
+        source=votes.sources[j].name,
+        kind=votes.sources[j].kind,
+        votes=len(said),
+        coverage=len(said) / asked,
+        overlap=beside[0] / asked,
+        conflict=beside[1] / asked,
+        polarity=tuple(votes.classes[c] if votes.classes is not None else str(c) for c in np.unique(said)),
+        correct=correct,
+        judged=judged,
+        accuracy=correct / judged if judged else None,
+        low=low,
+        high=high,
+        weight=weight,
     )
 
 
-def _opposed(dense: npt.NDArray[Any], j: int) -> npt.NDArray[np.bool_]:
-    """Say on which rows source j voted and another source voted otherwise."""
-    column = dense[:, j]
-    opposed: npt.NDArray[np.bool_] = (column >= 0) & ((dense >= 0) & (dense != column[:, None])).any(axis=1)
-    return opposed
-
-
-def _weight(column: npt.NDArray[Any], scores: npt.NDArray[np.float64]) -> float:
+def _weight(said: npt.NDArray[Any], scores: Floats) -> float:
     """Average over the source's votes what a vote adds to its class against the mean of the others."""
-    k = len(scores)
     own = np.diag(scores)
-    gain = own - (scores.sum(axis=1) - own) / (k - 1)
-    voted = column[column >= 0]
-    return float(gain[voted].mean()) if len(voted) else 0.0
+    gain = own - (scores.sum(axis=1) - own) / (len(scores) - 1)
+    return float(gain[said].mean()) if len(said) else 0.0
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:

@@ -15,21 +15,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lineshaft.collect.classes import class_number
+from lineshaft.collect.fuse.additive import Additive
 from lineshaft.collect.fuse.label_model import LabelModel
 from lineshaft.collect.html import html_table
+from lineshaft.collect.reasons import explained
 from lineshaft.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lineshaft.collect.fuse.additive import Additive
+    from lineshaft.collect.fuse.checks import Ints
+    from lineshaft.collect.fuse.model import Model
     from lineshaft.collect.votes import Votes
     from lineshaft.core.task import Task
 
 EXPERT, FUSED = "expert", "fused"
 WEAK_WEIGHT = 0.3
 WEAK_REASON = "the best fixed value on ten public sets with expert and weak rows; 1 lost to the experts alone on four"
-TOP = 8  # sources kept by name for each row; the others are added up
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +52,8 @@ class Labels:
     tiers
         ``[n]`` "expert" or "fused".
     reasons
-        ``[n]`` per row (source, log-odds of the label against the rest), largest first; they sum to the label's
-        log-odds by the votes alone, "prior" and "others" included. On expert rows: what the other votes said of it.
+        ``[n]`` per row a list of {source, log_odds} of the label against the rest, largest first; they sum to the
+        label's log-odds by the votes alone, "prior" and "others" included. On expert rows: what the votes said of it.
     report
         How it came about, as JSON.
 
@@ -61,7 +64,7 @@ class Labels:
     probabilities: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
     tiers: tuple[str, ...]
-    reasons: tuple[tuple[tuple[str, float], ...], ...]
+    reasons: pa.ListArray
     report: dict[str, Any]
 
     @cached_property
@@ -81,19 +84,17 @@ class Labels:
         """Return what each source adds to the log-odds of this row's label."""
         if row_id not in self.places:
             raise DataError(f"row {row_id!r} has no label: no source voted on it and no expert labelled it")
-        return dict(self.reasons[self.places[row_id]])
+        return {item["source"]: item["log_odds"] for item in self.reasons[self.places[row_id]].as_py()}
 
     def payload(self) -> pa.Table:
         """Return what the codec stores: row_id, ``p_CLASS`` columns, weight, tier, sources."""
         import pyarrow as pa
 
-        reason = pa.struct([("source", pa.string()), ("log_odds", pa.float64())])
-        rows = [[{"source": source, "log_odds": value} for source, value in row] for row in self.reasons]
         columns = {"row_id": pa.array(self.row_ids, pa.string())}
         columns |= {f"p_{name}": pa.array(self.probabilities[:, c]) for c, name in enumerate(self.classes)}
         columns["weight"] = pa.array(self.weights, pa.float32())
         columns["tier"] = pa.array(self.tiers, pa.string())
-        columns["sources"] = pa.array(rows, pa.list_(reason))
+        columns["sources"] = self.reasons
         facts = json.dumps({"classes": self.classes, "report": self.report}, sort_keys=True, ensure_ascii=False)
         return pa.table(list(columns.values()), names=list(columns)).replace_schema_metadata({"lineshaft": facts})
 
@@ -105,16 +106,13 @@ class Labels:
         facts = json.loads(payload.schema.metadata[b"lineshaft"])
         classes = tuple(facts["classes"])
         columns = [payload.column(1 + c).to_numpy() for c in range(len(classes))]
-        reasons = tuple(
-            tuple((item["source"], item["log_odds"]) for item in row) for row in payload.column("sources").to_pylist()
-        )
         return cls(
             tuple(payload.column("row_id").to_pylist()),
             classes,
             np.stack(columns, axis=1).astype(np.float32),
             payload.column("weight").to_numpy().astype(np.float32),
             tuple(payload.column("tier").to_pylist()),
-            reasons,
+            payload.column("sources").combine_chunks(),
             facts["report"],
         )
 
@@ -127,7 +125,7 @@ class Labels:
     def _repr_html_(self) -> str:
         rows = []
         for place, row_id in enumerate(self.row_ids[:20]):
-            why = ", ".join(f"{source} {value:+.2f}" for source, value in self.reasons[place][:3])
+            why = ", ".join(f"{source} {value:+.2f}" for source, value in list(self.explain(row_id).items())[:3])
             c = int(self.probabilities[place].argmax())
             shown = f"{self.probabilities[place, c]:.3f}", f"{self.weights[place]:.3f}"
             rows.append((row_id, self.classes[c], *shown, self.tiers[place], why))
@@ -138,7 +136,7 @@ def fuse(
     votes: Votes,
     task: Task,
     gold: Mapping[str, Any] | None = None,
-    model: Additive | None = None,
+    model: Model | None = None,
     weak_weight: float = WEAK_WEIGHT,
 ) -> Labels:
     """Fuse votes into labels.
@@ -160,47 +158,39 @@ def fuse(
     ------
     DataError
         The votes are about other classes, or gold names an unknown one.
+    UsageError
+        The model is for another number of classes, or the weight is none.
 
     """
     if not 0 <= weak_weight <= 1:
         raise UsageError(f"weak_weight is between 0 and 1, got {weak_weight}")
     if votes.classes is not None and votes.classes != task.classes:
         raise DataError(f"the votes are about {votes.classes}, task {task.name!r} about {task.classes}")
+    chosen: Any = model if model is not None else LabelModel(len(task.classes))
+    if chosen.k != len(task.classes):
+        raise UsageError(f"a model of {chosen.k} classes for task {task.name!r} of {len(task.classes)}")
     known = gold_numbers(votes, gold, task.classes)
     dense, soft = votes.to_dense(), votes.to_confidence()
-    chosen: Any = model if model is not None else LabelModel(len(task.classes))
-    given = {"kinds": votes.kinds} if isinstance(chosen, LabelModel) else {}
-    extra = {"confidence": soft} if soft is not None and isinstance(chosen, LabelModel) else {}
-    chosen.fit(dense, gold=known, **given, **extra)
+    kinds = {"kinds": votes.kinds} if isinstance(chosen, LabelModel) else {}
+    chosen.fit(dense, gold=known, confidence=soft, **kinds)
     certain = np.where(known >= 0, known, _unanimous(votes, dense))
     keep = np.flatnonzero(chosen.covered(dense) | (certain >= 0))
-    q = chosen.predict_proba(dense, **extra)
-    sure = certain >= 0
-    q[sure] = np.eye(len(task.classes))[certain[sure]]
-    q, sure, target = q[keep], sure[keep], q[keep].argmax(axis=1)
-    weights = np.where(sure, 1.0, weak_weight * q.max(axis=1))
-    explain = _Explainer(chosen, votes.names)
-    reasons = tuple(
-        explain(dense[row], int(c), None if soft is None else soft[row]) for row, c in zip(keep, target, strict=True)
-    )
-    report = _report(chosen, votes, task, gold, known, sure, weak_weight)
+    dense, soft, certain = dense[keep], None if soft is None else soft[keep], certain[keep]
+    q, sure = chosen.predict_proba(dense, confidence=soft), certain >= 0
+    q[sure] = np.eye(chosen.k)[certain[sure]]
     return Labels(
         tuple(votes.row_ids[row] for row in keep),
         task.classes,
         q.astype(np.float32),
-        weights.astype(np.float32),
+        np.where(sure, 1.0, weak_weight * q.max(axis=1)).astype(np.float32),
         tuple(EXPERT if expert else FUSED for expert in sure),
-        reasons,
-        report,
+        explained(chosen if isinstance(chosen, Additive) else None, votes.names, dense, q.argmax(axis=1), soft),
+        _report(chosen, votes, task, gold or {}, known, sure, weak_weight),
     )
 
 
-def gold_numbers(
-    votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None, classes: Sequence[str] | None
-) -> npt.NDArray[np.int64]:
+def gold_numbers(votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None, classes: Sequence[str] | None) -> Ints:
     """Return ``[n]`` known class numbers, -1 elsewhere: from a mapping by row id, or one number per row."""
-    from lineshaft.collect.sources.base import class_number
-
     found = np.full(len(votes), -1, np.int64)
     if gold is None:
         return found
@@ -218,7 +208,7 @@ def gold_numbers(
     return found
 
 
-def _unanimous(votes: Votes, dense: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _unanimous(votes: Votes, dense: npt.NDArray[Any]) -> Ints:
     """Return ``[n]`` the class on which all experts who voted agree, -1 elsewhere."""
     experts = dense[:, [kind == EXPERT for kind in votes.kinds]].astype(np.int64)
     highest = experts.max(axis=1, initial=-1)
@@ -226,38 +216,12 @@ def _unanimous(votes: Votes, dense: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.where(differ, -1, highest)
 
 
-class _Explainer:
-    """Explains rows, each distinct pattern once."""
-
-    def __init__(self, model: Any, names: Sequence[str]) -> None:
-        self.model, self.names = model, names
-        self._known: dict[Any, tuple[tuple[str, float], ...]] = {}
-
-    def __call__(
-        self, row: npt.NDArray[Any], target: int, soft: npt.NDArray[Any] | None
-    ) -> tuple[tuple[str, float], ...]:
-        if not hasattr(self.model, "explain"):
-            return ()
-        key = row.tobytes(), target, None if soft is None else soft.tobytes()
-        if key not in self._known:
-            extra = {} if soft is None or np.isnan(soft).all() else {"confidence": soft}
-            self._known[key] = self._top(self.model.explain(row, target, **extra))
-        return self._known[key]
-
-    def _top(self, terms: Mapping[int | str, float]) -> tuple[tuple[str, float], ...]:
-        named = [(self.names[key] if isinstance(key, int) else key, float(value)) for key, value in terms.items()]
-        ordered = sorted((item for item in named if item[1] != 0), key=lambda item: (-abs(item[1]), item[0]))
-        if len(ordered) <= TOP:
-            return tuple(ordered)
-        return (*ordered[:TOP], ("others", sum(value for _, value in ordered[TOP:])))
-
-
 def _report(
     model: Any,
     votes: Votes,
     task: Task,
-    gold: Mapping[str, Any] | None,
-    known: npt.NDArray[np.int64],
+    gold: Mapping[str, Any],
+    known: Ints,
     sure: npt.NDArray[np.bool_],
     weak_weight: float,
 ) -> dict[str, Any]:
@@ -268,7 +232,7 @@ def _report(
         "rows_asked": len(votes),
         "rows_labelled": len(sure),
         "rows_expert": int(sure.sum()),
-        "gold_not_asked": len(gold or {}) - sum(row_id in votes.places for row_id in gold or {}),
+        "gold_not_asked": sum(row_id not in votes.places for row_id in gold),
         "gold_rows": int((known >= 0).sum()),
         "weak_weight": weak_weight,
         "weak_weight_reason": WEAK_REASON if weak_weight == WEAK_WEIGHT else "given",

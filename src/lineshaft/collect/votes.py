@@ -11,7 +11,7 @@ Stored as one row per row asked, with lists: ``row_id │ sources │ votes │ 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lineshaft.collect.fuse.patterns import ABSTAIN, confidence_of, kinds_of, matrix
+from lineshaft.collect.fuse.checks import ABSTAIN, MAX_CLASSES, confidence_of, kinds_of, matrix
 from lineshaft.collect.html import html_table
 from lineshaft.errors import DataError, UsageError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLES = 10  # faults of one source that are kept with row and message; the rest are counted
-MAX_CLASSES = 32_767  # votes are stored in 16 bits
 
 
 @dataclass(frozen=True)
@@ -175,20 +174,23 @@ class Votes:
         soft = confidence_of(confidence, dense.shape)
         kept = np.full(len(row), np.nan) if soft is None else soft[row, source]
         named = None if classes is None else tuple(map(str, classes))
-        return cls(ids, row, source, dense[row, source], kept.astype(np.float32), tuple(infos), named).checked()
+        said = dense[row, source].astype(np.int16)
+        return cls(ids, row, source, said, kept.astype(np.float32), tuple(infos), named).checked()
 
     def checked(self) -> Votes:
         """Refuse rows or sources that are named twice."""
-        if len(self.places) != len(self.row_ids):
-            raise DataError(f"{len(self.row_ids) - len(self.places)} of {len(self.row_ids)} row ids are repeats")
+        if repeats := len(self.row_ids) - len(set(self.row_ids)):
+            raise DataError(f"{repeats} of {len(self.row_ids)} row ids are repeats")
+        seen = set[str]()
         for name in self.names:
-            if self.names.count(name) > 1:
+            if name in seen:
                 raise UsageError(f"two sources are called {name!r}; give one of them another name=")
+            seen.add(name)
         return self
 
     @staticmethod
-    def merge(parts: Sequence[Votes]) -> Votes:
-        """Join the votes of different sources over the same rows, matched by row id.
+    def merge(parts: Iterable[Votes]) -> Votes:
+        """Join the votes of different sources over the same rows, matched by row id; parts may come one by one.
 
         Raises
         ------
@@ -198,22 +200,20 @@ class Votes:
             Two sources have one name.
 
         """
-        if not parts:
-            raise UsageError("no votes to merge; give at least one source")
-        first, offset, entries = parts[0], 0, []
+        first, entries, infos, faults = None, [], list[SourceInfo](), list[Faults]()
         for part in parts:
+            first = first if first is not None else part
             if part.classes != first.classes:
                 raise DataError(f"votes about different classes: {first.classes} and {part.classes}")
-            entries.append((_aligned(first, part), part.source + offset, part.vote, part.confidence))
-            offset += len(part.sources)
+            entries.append((_aligned(first, part), part.source + len(infos), part.vote, part.confidence))
+            infos += part.sources
+            faults += part.faults
+        if first is None:
+            raise UsageError("no votes to merge; give at least one source")
         row, source, vote, confidence = (np.concatenate(columns) for columns in zip(*entries, strict=True))
-        order = np.lexsort((source, row))
-        infos = tuple(info for part in parts for info in part.sources)
-        faults = tuple(fault for part in parts for fault in part.faults)
-        merged = Votes(
-            first.row_ids, row[order], source[order], vote[order], confidence[order], infos, first.classes, faults
-        )
-        return merged.checked()
+        order = np.argsort(row, kind="stable")  # within a row the sources stand in order already
+        taken = row[order], source[order], vote[order], confidence[order]
+        return Votes(first.row_ids, *taken, tuple(infos), first.classes, tuple(faults)).checked()
 
     @staticmethod
     def concat(parts: Sequence[Votes]) -> Votes:

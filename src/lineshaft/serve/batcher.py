@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lineshaft.errors import AdmissionError
 
 Outcome = np.ndarray | BaseException
+FAREWELL = 2.0  # seconds: the drain is over by then, so only a model that hangs is still at work
 
 
 @dataclass(eq=False)
@@ -121,8 +122,11 @@ class Batcher:
         self.draining = True
 
     def close(self) -> None:
-        """Let the worker thread end after the batch it is at."""
+        """End the worker thread after the batch it is at, unless that takes longer than `FAREWELL`."""
         self._tasks.put(None)
+        if self._worker is not None:
+            # A thread that is still leaving native code while the interpreter ends would abort the process.
+            self._worker.join(FAREWELL)
 
     def _admit(self, rows: int) -> None:
         if self.draining:

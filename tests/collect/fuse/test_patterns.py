@@ -1,4 +1,4 @@
-"""Votes made ready for fusion: what is refused, and that merging equal rows changes nothing."""
+"""Votes made ready: merged where they repeat, in an order of their own, gold dealt to folds."""
 
 import numpy as np
 import pytest
@@ -6,69 +6,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lineshaft.collect.fuse.patterns import FOLDS, confidence_of, gold_of, kinds_of, matrix, problem
-from lineshaft.errors import DataError, UsageError
+from lineshaft.collect.fuse import patterns
+from lineshaft.collect.fuse.checks import gold_of, matrix
+from lineshaft.collect.fuse.patterns import FOLDS, prepared
 
-VOTES = hnp.arrays(np.int64, st.tuples(st.integers(0, 30), st.integers(0, 4)), elements=st.integers(-1, 2))
-
-
-@pytest.mark.parametrize(
-    ("votes", "message"),
-    [
-        ([1, 2], "rows x sources"),
-        (np.zeros((2, 2, 2), int), "3 dimension"),
-        ([[0, 3]], "a vote of 3 among 3 classes"),
-        ([[-2, 0]], "a vote of -2"),
-        ([[0.5, 1]], "integers, got"),
-        ([[np.nan, 1]], "NaN; write -1"),
-        ([[np.inf, 1]], "integers"),
-        ([["a", "b"]], "class names into numbers"),
-        ([[None, 1]], "integers, got object"),
-        ([[True, False]], "integers, got bool"),
-    ],
-)
-def test_what_is_no_vote_is_refused_with_what_was_seen(votes, message):
-    with pytest.raises(DataError, match=message):
-        matrix(votes, 3)
+VOTES = hnp.arrays(np.int64, st.tuples(st.integers(0, 30), st.integers(0, 5)), elements=st.integers(-1, 2))
 
 
-def test_whole_floats_and_any_integer_width_are_votes():
-    for dtype in (np.int8, np.int64, np.uint8, np.float32):
-        assert matrix(np.array([[0, 2], [1, 1]], dtype), 3).tolist() == [[0, 2], [1, 1]]
+def ready(L, k=3, gold=None, kinds=None, soft=None):
+    L = np.asarray(L)
+    return prepared(matrix(L, k), k, kinds or ["rule"] * L.shape[1], gold_of(gold, len(L), k), soft)
 
 
-def test_gold_kinds_and_confidences_are_checked():
-    assert gold_of(None, 3, 2).tolist() == [-1, -1, -1]
-    with pytest.raises(DataError, match=r"shape \(2,\) for 3 rows"):
-        gold_of([0, 1], 3, 2)
-    with pytest.raises(DataError, match="among 2 classes"):
-        gold_of([0, 1, 2], 3, 2)
-    with pytest.raises(DataError, match="NaN"):
-        gold_of([0, np.nan, 1], 3, 2)
-    assert kinds_of("rule", 2) == ["rule", "rule"]
-    with pytest.raises(UsageError, match="'human' is not a kind"):
-        kinds_of(["rule", "human"], 2)
-    with pytest.raises(UsageError, match="1 kinds for 2"):
-        kinds_of(["rule"], 2)
-    assert confidence_of(np.full((2, 2), np.nan), (2, 2)) is None
-    with pytest.raises(DataError, match="probabilities"):
-        confidence_of([[1.5]], (1, 1))
-    with pytest.raises(DataError, match="shape"):
-        confidence_of([[0.5]], (1, 2))
+def same(one, other):
+    """Say whether two problems hold the same numbers in the same order."""
+    assert (one.k, one.kinds) == (other.k, other.kinds)
+    for name in ("counts", "gold"):
+        assert getattr(one, name).tolist() == getattr(other, name).tolist()
+    assert one.said().tobytes() == other.said().tobytes()
+    assert one.votes.tobytes() == other.votes.tobytes()
 
 
 @settings(max_examples=100, deadline=None)
 @given(VOTES, st.data())
-def test_patterns_keep_every_row_and_every_vote(L, data):
+def test_no_row_and_no_vote_is_lost(L, data):
     gold = data.draw(hnp.arrays(np.int64, len(L), elements=st.integers(-1, 2)))
-    found = problem(matrix(L, 3), 3, ["rule"] * L.shape[1], gold)
+    found = ready(L, gold=gold)
     assert found.counts.sum() == len(L)
-    votes = np.zeros((L.shape[1], 3))
-    np.add.at(votes, (found.key // 3, found.key % 3), found.counts[found.row])
     expected = np.stack([(L == c).sum(axis=0) for c in range(3)], axis=1)[found.order]
-    assert (votes == expected).all()
-    assert ((found.gold >= 0) * found.counts).sum() == (gold >= 0).sum()
-    assert len(found.counts) <= FOLDS * len(np.unique(np.column_stack([L, gold]), axis=0))
+    assert (found.votes == expected).all() if L.shape[1] else found.m == 0
+    assert (np.bincount(found.gold + 1, found.counts, 4) == np.bincount(gold + 1, minlength=4)).all()
+    assert sum(group.width for group in found.groups) == L.shape[1] * 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(VOTES)
+def test_rows_merge_exactly_where_at_least_half_repeat(L):
+    found = ready(L)
+    distinct = len(np.unique(L, axis=0))
+    assert len(found.counts) == (distinct if distinct <= len(L) // 2 and L.shape[1] else len(found.counts))
+    if distinct > max(len(L) // 2, 3):
+        assert len(found.counts) == len(L)
 
 
 @settings(max_examples=60, deadline=None)
@@ -76,38 +54,62 @@ def test_patterns_keep_every_row_and_every_vote(L, data):
 def test_the_order_of_the_sources_makes_no_difference(L, random):
     shuffle = list(range(L.shape[1]))
     random.shuffle(shuffle)
-    gold = gold_of(None, len(L), 3)
-    one = problem(matrix(L, 3), 3, ["rule"] * L.shape[1], gold)
-    other = problem(matrix(L[:, shuffle], 3), 3, ["rule"] * L.shape[1], gold)
-    assert one.row.tolist() == other.row.tolist() and one.key.tolist() == other.key.tolist()
-    assert one.counts.tolist() == other.counts.tolist()
+    same(ready(L), ready(L[:, shuffle]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(VOTES, st.sampled_from([1, 2, 7]))
+def test_small_groups_say_what_one_large_group_says(L, words):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patterns, "WORDS", words)
+        cut = ready(L)
+    same(ready(L), cut)
+    assert all(group.size <= max(words, 4) for group in cut.groups)
+
+
+def test_folds_are_dealt_evenly_to_rows_with_gold_alone():
+    gold = np.where(np.arange(100) % 3 == 0, 1, -1)
+    found = ready(np.zeros((100, 2), int), 2, gold=gold)
+    known = found.gold >= 0
+    assert np.bincount(found.fold[known], found.counts[known], FOLDS).tolist() == [7, 7, 7, 7, 6]
+    assert (found.fold[~known] == -1).all() and (ready(np.zeros((9, 2), int)).fold == -1).all()
+
+
+def test_sources_of_one_kind_stand_together():
+    L = np.array([[0, 1, 0, 1], [1, 1, -1, 0], [0, 0, 0, 0]])
+    kinds = ["rule", "person", "rule", "expert"]
+    found = ready(L, 2, kinds=kinds)
+    assert found.kinds == ("expert", "person", "rule", "rule")
+    assert [kinds[j] for j in found.order] == list(found.kinds)
 
 
 def test_many_wide_columns_do_not_overflow_the_code():
     L = np.random.default_rng(0).integers(-1, 9, (300, 200))
     L[150:] = L[:150]
-    found = problem(matrix(L, 9), 9, ["rule"] * 200, gold_of(None, 300, 9))
+    found = ready(L, 9)
     assert (found.counts == 2).all() and len(found.counts) == 150
+    wide = ready(np.random.default_rng(0).integers(-1, 30_000, (50, 20)), 30_000)
+    assert len(wide.counts) == 50 and wide.given.sum() == pytest.approx(1000, abs=2)
 
 
 def test_a_soft_vote_is_spread_over_the_classes():
-    L, soft = np.array([[0, 1]]), np.array([[0.7, np.nan]])
-    found = problem(matrix(L, 3), 3, ["model", "rule"], gold_of(None, 1, 3), soft)
-    spread = np.zeros(6)
-    spread[found.key] = found.amount
-    assert spread.tolist() == pytest.approx([0.7, 0.15, 0.15, 0, 1, 0])
+    found = ready([[0, 1]], kinds=["model", "rule"], soft=np.array([[0.7, np.nan]]))
+    assert found.votes[[found.kinds.index("model"), found.kinds.index("rule")]] == pytest.approx(
+        np.array([[0.7, 0.15, 0.15], [0, 1, 0]])
+    )
     assert found.given.tolist() == [2]
 
 
 def test_rows_that_differ_in_confidence_alone_stay_apart():
-    L, soft = np.zeros((3, 1), int), np.array([[0.7], [0.9], [0.7]])
-    found = problem(matrix(L, 2), 2, ["model"], gold_of(None, 3, 2), soft)
-    assert sorted(found.counts.tolist()) == [1, 2]
+    L, soft = np.zeros((6, 1), int), np.array([[0.7], [0.9], [0.7]] * 2)
+    assert sorted(ready(L, 2, kinds=["model"], soft=soft).counts.tolist()) == [2, 4]
 
 
-def test_forgetting_a_fold_forgets_its_gold_only():
-    gold = np.arange(20) % 2
-    found = problem(matrix(np.zeros((20, 1)), 2), 2, ["rule"], gold)
-    for fold in range(FOLDS):
-        rest = found.without(fold)
-        assert (rest.counts * (rest.gold >= 0)).sum() == 16
+def test_a_model_sure_to_many_degrees_is_a_group_of_its_own():
+    random = np.random.default_rng(0)
+    L = random.integers(-1, 2, (20_000, 4))
+    soft = np.full(L.shape, np.nan)
+    soft[:, 0] = np.where(L[:, 0] >= 0, random.random(20_000), np.nan)
+    found = ready(L, 2, kinds=["model", "rule", "rule", "rule"], soft=soft)
+    assert sorted(group.width for group in found.groups) == [2, 6]
+    assert len(found.counts) == 20_000

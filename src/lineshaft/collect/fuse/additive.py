@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from lineshaft.collect.fuse.checks import Bools, Floats, Ints, VoteMatrix, confidence_of, gold_of, kinds_of, matrix
 from lineshaft.collect.fuse.em import Fit, softmax
-from lineshaft.collect.fuse.patterns import Floats, Ints, confidence_of, matrix
+from lineshaft.collect.fuse.model import Model
+from lineshaft.collect.fuse.patterns import prepared
+from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem
 from lineshaft.errors import DataError, UsageError
+
+SLICE = 16_384  # rows predicted or explained at once: what is computed of them stays in the cache
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Scores:
     order
         ``[m]`` the caller's columns in the order in which they are added up.
     scores
-        ``[m, k, k]`` by column of the caller.
+        ``[m, k, k]`` by column of the caller, class voted for, class.
     prior, balance
         ``[k]`` log prior for rows where an informed source voted; class shares for rows without a vote.
     informed
@@ -42,29 +46,55 @@ class Scores:
     scores: Floats
     prior: Floats
     balance: Floats
-    informed: npt.NDArray[np.bool_]
+    informed: Bools
 
     @classmethod
-    def of(cls, fit: Fit, order: Ints, informed: npt.NDArray[np.bool_]) -> Scores:
-        """Put what EM found back into the caller's order of columns; ``informed`` is in the problem's order."""
+    def of(cls, fit: Fit, order: Ints) -> Scores:
+        """Put what EM found back into the caller's order of columns."""
         back = np.argsort(order)
-        return cls(order, fit.scores[back], fit.prior, fit.balance, informed[back])
+        return cls(order, fit.scores[back], fit.prior, fit.balance, fit.informed[back])
+
+    def terms(self, j: int, votes: VoteMatrix, soft: Floats | None) -> Floats:
+        """Return what source j adds to each class on each row, ``[k, n]``; zeros where it abstains."""
+        k = len(self.balance)
+        table = np.vstack([self.scores[j], np.zeros(k)])  # -1, abstain, finds the last row
+        column = votes[:, j].astype(np.intp)
+        found: Floats = np.stack([row[column] for row in table.T])
+        if soft is None or np.isnan(soft[:, j]).all():
+            return found
+        sure = soft[:, j]
+        rest = (1 - sure) / (k - 1)
+        mixed = (sure - rest) * found + rest * self.scores[j].sum(axis=0)[:, None]
+        return np.where(np.isnan(sure) | (column < 0), found, mixed)
+
+    def base(self, votes: VoteMatrix) -> Floats:
+        """Return the prior on rows where an informed source voted, zeros elsewhere, ``[k, n]``."""
+        return np.outer(self.prior, np.any(votes[:, self.informed] >= 0, axis=1))
+
+    def sums(self, votes: VoteMatrix, soft: Floats | None) -> Floats:
+        """Add up the scores of each class, ``[k, n]``."""
+        sums = np.zeros((len(self.balance), len(votes)))
+        for j in self.order:
+            sums += self.terms(j, votes, soft)
+        sums += self.base(votes)
+        return sums
 
 
-class Additive:
+class Additive(Model):
     """What every model with additive scores can do once `_fitted` is set; the base of the label models.
 
     Parameters
     ----------
     k
         Number of classes, two or more.
+    gold_weight
+        How many times a vote on a gold row counts in learning about its source.
 
     """
 
-    def __init__(self, k: int) -> None:
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 2:
-            raise UsageError(f"a label model needs two or more classes, got {k!r}")
-        self.k = int(k)
+    def __init__(self, k: int, gold_weight: float = GOLD_WEIGHT) -> None:
+        super().__init__(k)
+        self.gold_weight = gold_weight
         self.report: dict[str, Any] = {}
         self._fitted: Scores | None = None
 
@@ -87,18 +117,12 @@ class Additive:
 
         """
         votes, soft = self._votes(L, confidence)
-        q = softmax(self._sums(votes, soft))
-        q[~_covered(votes)] = self.fitted.balance
+        fitted, q = self.fitted, np.empty((len(votes), self.k))
+        for start in range(0, len(votes), SLICE):
+            rows = slice(start, start + SLICE)
+            q[rows] = softmax(fitted.sums(votes[rows], None if soft is None else soft[rows])).T
+        q[~np.any(votes >= 0, axis=1)] = fitted.balance
         return q
-
-    def predict(self, L: Any, abstain: bool = False, confidence: Any = None) -> Ints:  # noqa: N803
-        """Return n class numbers; rows without a vote: the most frequent class, or -1 with ``abstain``."""
-        found = self.predict_proba(L, confidence).argmax(axis=1).astype(np.int64)
-        return np.where(self.covered(L), found, -1) if abstain else found
-
-    def covered(self, L: Any) -> npt.NDArray[np.bool_]:  # noqa: N803
-        """Say which rows have a vote."""
-        return _covered(matrix(L, self.k))
 
     def explain(self, L_row: Any, cls: int | None = None, confidence: Any = None) -> dict[int | str, float]:  # noqa: N803
         """Return what each source adds to the log-odds of ``cls`` (default: the answer) against the rest.
@@ -106,66 +130,56 @@ class Additive:
         The values sum to ``log(p / (1 - p))`` of the class's probability.
         """
         row = np.atleast_2d(np.asarray(L_row))
-        votes, soft = self._votes(row, None if confidence is None else np.atleast_2d(confidence))
-        if len(votes) != 1:
-            raise DataError(f"explain takes one row, got {len(votes)}")
-        if not _covered(votes)[0]:
-            q = self.fitted.balance
-            target = int(q.argmax()) if cls is None else cls
-            return {"prior": float(np.log(q[target]) - np.log(1 - q[target]))}
-        terms, base = self._terms(votes[0], None if soft is None else soft[0])
-        return _log_odds(terms, base, cls)
+        soft = None if confidence is None else np.atleast_2d(confidence)
+        if len(row) != 1:
+            raise DataError(f"explain takes one row, got {len(row)}")
+        target = int(self.predict_proba(row, soft)[0].argmax()) if cls is None else int(cls)
+        if not 0 <= target < self.k:
+            raise DataError(f"class {target} of {self.k}")
+        terms = self.explain_all(row, np.array([target]), soft)[0]
+        found: dict[int | str, float] = {int(j): float(terms[j]) for j in np.flatnonzero(row[0] >= 0)}
+        return found | {"prior": float(terms[-1])}
 
-    def _terms(self, votes: npt.NDArray[np.int16], soft: Floats | None) -> tuple[dict[int, Floats], Floats]:
-        """Return each voting source's scores ``[k]``, and the prior's."""
-        fitted = self.fitted
-        voted = [int(j) for j in fitted.order if votes[j] >= 0]
-        terms = {j: _softened(fitted.scores[j], votes[[j]], None if soft is None else soft[[j]])[0] for j in voted}
-        return terms, fitted.prior if any(fitted.informed[j] for j in voted) else np.zeros(self.k)
+    def explain_all(self, L: Any, classes: Ints, confidence: Any = None) -> Floats:  # noqa: N803
+        """Explain many rows: what each source, and last the prior, adds to the log-odds of a class of each row.
 
-    def _votes(self, votes: Any, confidence: Any) -> tuple[npt.NDArray[np.int16], Floats | None]:
-        checked = matrix(votes, self.k)
-        if checked.shape[1] != len(self.fitted.order):
-            raise DataError(f"{checked.shape[1]} columns of votes for a model of {len(self.fitted.order)} sources")
+        Parameters
+        ----------
+        L, confidence
+            As for `predict_proba`.
+        classes
+            ``[n]`` which class to explain.
+
+        Returns
+        -------
+        Floats
+            ``[n, m + 1]``.
+
+        """
+        votes, soft = self._votes(L, confidence)
+        fitted, target = self.fitted, np.eye(self.k)[:, classes]
+        rest = softmax(np.where(target > 0, -np.inf, fitted.sums(votes, soft)))
+        side, terms = target - rest, np.zeros((len(votes), votes.shape[1] + 1))
+        for j in fitted.order:
+            terms[:, j] = (side * fitted.terms(j, votes, soft)).sum(axis=0)
+        terms[:, -1] = (side * fitted.base(votes) + rest * np.log(np.maximum(rest, 1e-300))).sum(axis=0)
+        bare = ~np.any(votes >= 0, axis=1)
+        terms[bare, -1] = np.log(fitted.balance / (1 - fitted.balance))[classes[bare]]
+        return terms
+
+    def _votes(self, votes: Any, confidence: Any) -> tuple[VoteMatrix, Floats | None]:
+        checked, sources = matrix(votes, self.k), len(self.fitted.order)
+        if checked.shape[1] != sources:
+            raise DataError(f"{checked.shape[1]} columns of votes for a model of {sources} sources")
         return checked, confidence_of(confidence, checked.shape)
 
-    def _sums(self, votes: npt.NDArray[np.int16], soft: Floats | None) -> Floats:
-        fitted, sums = self.fitted, np.zeros((len(votes), self.k))
-        for j in fitted.order:
-            sums += _softened(fitted.scores[j], votes[:, j], None if soft is None else soft[:, j])
-        sums[_covered(votes[:, fitted.informed])] += fitted.prior
-        return sums
+    def _problem(self, votes: Any, kinds: str, gold: Any, confidence: Any) -> Problem:
+        """Check what `fit` was given, and make it ready."""
+        checked = matrix(votes, self.k)
+        words, known = kinds_of(kinds, checked.shape[1]), gold_of(gold, len(checked), self.k)
+        return prepared(checked, self.k, words, known, confidence_of(confidence, checked.shape), self.gold_weight)
 
-    def _adopt(self, scores: Scores, report: dict[str, Any]) -> Self:
-        self._fitted, self.report = scores, report
+    def _adopt(self, found: Problem, fit: Fit, **report: Any) -> Self:
+        self._fitted = Scores.of(fit, found.order)
+        self.report = report | {"rounds": fit.rounds, "converged": fit.converged, "patterns": len(found.counts)}
         return self
-
-
-def _covered(votes: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    covered: npt.NDArray[np.bool_] = np.any(votes >= 0, axis=1)
-    return covered
-
-
-def _softened(scores: Floats, votes: npt.NDArray[np.int16], soft: Floats | None) -> Floats:
-    """Look up one source's scores ``[k, k]`` for votes ``[n]``, zeros for abstain; a soft vote mixes its classes."""
-    k = len(scores)
-    table = np.vstack([scores, np.zeros(k)])  # -1, abstain, finds the last row
-    found: Floats = table[votes]
-    if soft is None or np.isnan(soft).all():
-        return found
-    rest = (1 - soft) / max(k - 1, 1)
-    mixed = (soft - rest)[:, None] * found + rest[:, None] * scores.sum(axis=0)
-    return np.where((np.isnan(soft) | (votes < 0))[:, None], found, mixed)
-
-
-def _log_odds(terms: dict[int, Floats], base: Floats, cls: int | None) -> dict[int | str, float]:
-    total = sum(terms.values(), np.zeros_like(base)) + base
-    target = int(total.argmax()) if cls is None else int(cls)
-    if not 0 <= target < len(base):
-        raise DataError(f"class {target} of {len(base)}")
-    others = np.arange(len(base)) != target
-    rest = softmax(total[others])
-    entropy = -float((rest * np.log(np.maximum(rest, 1e-300))).sum())
-    found: dict[int | str, float] = {j: float(term[target] - rest @ term[others]) for j, term in sorted(terms.items())}
-    found["prior"] = float(base[target] - rest @ base[others]) - entropy
-    return found

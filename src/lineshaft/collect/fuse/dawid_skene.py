@@ -13,16 +13,18 @@ the same, so the votes weigh nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from lineshaft.collect.fuse import em
-from lineshaft.collect.fuse.additive import Additive, Scores
-from lineshaft.collect.fuse.patterns import Floats, Problem, confidence_of, gold_of, kinds_of, matrix, problem
+from lineshaft.collect.fuse.additive import Additive
+from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem
 
-ROUNDS, TOLERANCE, GOLD_WEIGHT = 300, 1e-5, 5.0
+if TYPE_CHECKING:
+    from lineshaft.collect.fuse.checks import Bools, Floats
+
+ROUNDS, TOLERANCE = 300, 1e-5
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,23 @@ class PeopleStep:
         ``[m]`` which sources are people or models.
     diagonal, off
         Pseudo-votes per true class for the right answer, and for each wrong one.
+    balance
+        Whether a vote brings in the class balance; not where another step already does.
 
     """
 
-    sources: npt.NDArray[np.bool_]
+    sources: Bools
     diagonal: float = 0.01
     off: float = 0.01
+    balance: bool = True
 
-    def scores(self, problem: Problem, state: em.State) -> Floats:
-        """Return log theta as ``[source, said, true]``."""
-        amount = problem.amount * state.weight[problem.row]
-        counts = np.stack([problem.per_key(amount * state.q[problem.row, y]) for y in range(problem.k)], axis=2)
-        counts += np.where(np.eye(problem.k, dtype=bool), self.diagonal, self.off)
+    def learn(self, problem: Problem, state: em.State) -> tuple[Floats, Floats]:
+        """Return log theta as ``[source, said, true]``, and log pi."""
+        counts = np.moveaxis(problem.per_vote(problem.weight * state.q), 0, 2)
+        counts = counts + np.where(np.eye(problem.k, dtype=bool), self.diagonal, self.off)
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-300)
         scores: Floats = np.log(np.maximum(share, 1e-12)) * self.sources[:, None, None]
-        return scores
+        return scores, np.log(em.balanced(state.total)) * self.balance
 
 
 class DawidSkene(Additive):
@@ -63,21 +67,17 @@ class DawidSkene(Additive):
         The prior on every confusion matrix in pseudo-votes. The default hardly smooths; (2, 0.5) is light smoothing,
         for people with few answers each.
     gold_weight
-        How many times the votes on a gold row count.
+        How many times a vote on a gold row counts.
 
     """
 
     def __init__(self, k: int, diagonal: float = 0.01, off: float = 0.01, gold_weight: float = GOLD_WEIGHT) -> None:
-        super().__init__(k)
-        self.diagonal, self.off, self.gold_weight = diagonal, off, gold_weight
+        super().__init__(k, gold_weight)
+        self.diagonal, self.off = diagonal, off
 
     def fit(self, L: Any, gold: Any = None, confidence: Any = None) -> Self:  # noqa: N803
         """Learn from n x m votes, -1 for not asked; ``gold``: n class numbers, -1 unknown, clamps those rows."""
-        votes = matrix(L, self.k)
-        m, everybody = votes.shape[1], np.ones(votes.shape[1], bool)
-        soft = confidence_of(confidence, votes.shape)
-        people = problem(votes, self.k, kinds_of("person", m), gold_of(gold, len(votes), self.k), soft)
+        found = self._problem(L, "person", gold, confidence)
+        everybody = np.ones(found.m, bool)
         step = PeopleStep(everybody, self.diagonal, self.off)
-        fit = em.run(people, [step], everybody, gold_weight=self.gold_weight, rounds=ROUNDS, tolerance=TOLERANCE)
-        report = {"rounds": fit.rounds, "converged": fit.converged, "patterns": len(people.counts)}
-        return self._adopt(Scores.of(fit, people.order, everybody), report)
+        return self._adopt(found, em.run(found, [step], everybody, rounds=ROUNDS, tolerance=TOLERANCE))

@@ -1,4 +1,4 @@
-"""Expectation maximisation over patterns: each kind of source brings its own M step, the E step adds them up.
+"""Expectation maximisation over distinct rows: each kind of source brings its own M step, the E step adds them up.
 
 ::
 
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from lineshaft.collect.fuse.patterns import Floats, Ints, Problem
+    from lineshaft.collect.fuse.checks import Bools, Floats
+    from lineshaft.collect.fuse.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -29,29 +29,41 @@ class State:
     Attributes
     ----------
     q
-        ``[p, k]`` the current class probabilities.
+        ``[k, p]`` the current class probabilities.
     agreement
-        ``[e]`` how far the row agrees with each entry: its probability of the voted class; in the first round the
-        share of the row's other votes for it, and on gold rows always whether it is right.
-    weight
-        ``[p]`` multiplicity of each pattern, times the gold weight on gold rows.
+        ``[k, p]`` how far the row agrees with a vote for each class: the probability of the class; in the first round
+        the share of the row's other votes for it.
     total
-        ``[k]`` expected number of rows of each class among those covered or known, at their plain multiplicity.
+        ``[k]`` expected number of rows of each class among those covered or known.
 
     """
 
     q: Floats
     agreement: Floats
-    weight: Floats
     total: Floats
 
 
 class Step(Protocol):
     """The M step of one kind of source."""
 
-    def scores(self, problem: Problem, state: State) -> Floats:
-        """Return ``[m, k, k]``: what a vote of j for c adds to class y; zeros for sources of other kinds."""
+    def learn(self, problem: Problem, state: State) -> tuple[Floats, Floats]:
+        """Return scores and prior, zeros where this kind has no say.
+
+        Scores ``[m, k, k]`` are what a vote of j for c adds to class y; the prior ``[k]`` is what it adds to class y
+        that any informed source voted at all.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The M step of sources about which nothing is to be learnt."""
+
+    scores: Floats
+
+    def learn(self, problem: Problem, _state: State) -> tuple[Floats, Floats]:
+        """Return what was given."""
+        return self.scores, np.zeros(problem.k)
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,13 @@ class Fit:
     scores
         ``[m, k, k]`` in the problem's order of sources.
     prior
-        ``[k]`` log class balance, added on rows where one of ``informed`` voted.
+        ``[k]`` added on rows where one of ``informed`` voted.
     balance
         ``[k]`` class shares.
     q
-        ``[p, k]`` class probabilities of the patterns.
+        ``[k, p]`` class probabilities of the rows.
+    informed
+        ``[m]`` the sources whose votes bring in the prior.
     rounds, converged
         How it ended.
 
@@ -77,6 +91,7 @@ class Fit:
     prior: Floats
     balance: Floats
     q: Floats
+    informed: Bools
     rounds: int
     converged: bool
 
@@ -84,11 +99,11 @@ class Fit:
 def run(
     problem: Problem,
     steps: Sequence[Step],
-    informed: npt.NDArray[np.bool_],
+    informed: Bools,
     *,
-    gold_weight: float,
     rounds: int,
     tolerance: float,
+    everywhere: bool = False,
 ) -> Fit:
     """Alternate M and E until the probabilities stand still.
 
@@ -99,67 +114,77 @@ def run(
     steps
         One per kind of source present.
     informed
-        ``[m]`` sources whose votes bring in the class balance (people and models).
-    gold_weight
-        How many times the entries of a gold row count in the M steps.
+        ``[m]`` sources whose votes bring in the prior.
     rounds, tolerance
         At most so many rounds; fewer when no probability moves further.
+    everywhere
+        Whether rows without a vote take part, and the prior holds for them too.
 
     """
-    k, known = problem.k, (problem.given > 0) | (problem.gold >= 0)
-    counted = problem.counts * known
-    weight = problem.counts * np.where(problem.gold >= 0, gold_weight, 1.0)
-    told = np.bincount(problem.row, informed[problem.key // k], minlength=len(problem.counts)) > 0
-    q, agreement = _clamped(problem, problem.shares()), first_agreement(problem)
-    scores, prior, balance, converged, done = np.zeros((problem.m, k, k)), np.zeros(k), np.full(k, 1 / k), True, 0
-    while done < rounds and len(problem.row):
+    counted = problem.counts if everywhere else _counted(problem)
+    told = np.ones(len(problem.counts), bool) if everywhere else problem.voted(informed)
+    scores, prior, converged, done = np.zeros((problem.m, problem.k, problem.k)), np.zeros(problem.k), True, 0
+    said = problem.said()
+    q, agreement = _clamped(problem, _shares(problem, said)), first_agreement(problem, said)
+    while done < rounds and problem.given.any():
         done += 1
-        total = counted @ q
-        state = State(q, agreement, weight, total)
-        scores = sum((step.scores(problem, state) for step in steps), np.zeros_like(scores))
-        prior = np.log(_shares(total))
-        before, q = q, _clamped(problem, softmax(_added(problem, scores) + np.outer(told, prior)))
-        agreement = q[problem.row, problem.key % k]
-        converged = bool(np.abs((q - before)[known]).max(initial=0.0) < tolerance)
+        state = State(q, agreement, q @ counted)
+        scores, prior = (np.sum(parts, axis=0) for parts in zip(*(s.learn(problem, state) for s in steps), strict=True))
+        before, q = q, _believed(problem, scores, prior, told)
+        agreement, moved = q, q - before
+        converged = bool(np.abs(moved, out=moved).max() < tolerance)
         if converged:
             break
-    if counted.any():
-        balance = _shares(counted @ q)
-    return Fit(scores, prior, balance, q, done, converged)
+    return Fit(scores, prior, balanced(q @ counted), q, informed, done, converged)
+
+
+def once(problem: Problem, scores: Floats) -> Fit:
+    """Apply scores that nothing is to be learnt for: one E step."""
+    return run(problem, [Fixed(scores)], np.zeros(problem.m, bool), rounds=1, tolerance=np.inf)
 
 
 def softmax(scores: Floats) -> Floats:
-    """Turn ``[.., k]`` scores into probabilities that sum to 1."""
-    raised: Floats = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    raised /= raised.sum(axis=-1, keepdims=True)
+    """Turn ``[k, ..]`` scores into probabilities that sum to 1 over the classes."""
+    raised: Floats = scores - scores.max(axis=0)
+    np.exp(raised, out=raised)
+    raised /= raised.sum(axis=0)
     return raised
 
 
-def _shares(total: Floats) -> Floats:
+def first_agreement(problem: Problem, said: Floats) -> Floats:
+    """Return ``[k, p]`` the share of the row's other votes that say what a vote for the class says; 1/k without any."""
+    share = np.maximum(said - 1, 0)
+    share /= np.maximum(problem.given - 1, 1)
+    share[:, problem.given < 2] = 1 / problem.k
+    return _clamped(problem, share)
+
+
+def _believed(problem: Problem, scores: Floats, prior: Floats, told: Bools) -> Floats:
+    q = np.empty((problem.k, len(problem.counts)))
+    for rows, sums in problem.pieces(np.moveaxis(scores, 2, 0)):
+        q[:, rows] = softmax(sums + np.outer(prior, told[rows]))
+    return _clamped(problem, q)
+
+
+def _counted(problem: Problem) -> Floats:
+    """Return how many rows each row stands for, ``[p]``; none where nothing is known."""
+    return problem.counts * ((problem.given > 0) | (problem.gold >= 0))
+
+
+def _shares(problem: Problem, said: Floats) -> Floats:
+    """Return the vote shares of each row, even where nobody voted."""
+    shares = said / np.maximum(problem.given, 1)
+    shares[:, problem.given == 0] = 1 / problem.k
+    return shares
+
+
+def balanced(total: Floats) -> Floats:
     """Turn expected counts into class shares, none of them zero."""
     shares: Floats = (total + 0.01) / (total.sum() + 0.01 * len(total))
     return shares
 
 
-def _added(problem: Problem, scores: Floats) -> Floats:
-    flat = scores.reshape(-1, problem.k)
-    return problem.per_row(flat[problem.key] * problem.amount[:, None])
-
-
 def _clamped(problem: Problem, q: Floats) -> Floats:
     """Put the known class where there is gold."""
-    known = problem.gold >= 0
-    q[known] = np.eye(problem.k)[problem.gold[known]]
+    q[:, problem.known] = np.eye(problem.k)[:, problem.gold[problem.known]]
     return q
-
-
-def first_agreement(problem: Problem) -> Floats:
-    """Return per entry the share of the row's other votes that say the same; 1/k where there are none."""
-    row, voted = problem.row, problem.key % problem.k
-    votes = np.bincount(row, problem.amount, minlength=len(problem.counts))[row]
-    cells = row * problem.k + voted
-    alike = np.bincount(cells, problem.amount, minlength=len(problem.counts) * problem.k)[cells]
-    others = votes - problem.amount
-    share = np.where(others > 1e-9, (alike - problem.amount) / np.maximum(others, 1e-9), 1 / problem.k)
-    gold: Ints = problem.gold[row]
-    return np.where(gold >= 0, gold == voted, share)

@@ -1,22 +1,41 @@
-"""The guard: may the weighted rules replace the majority, or have they run away from it?
+"""The guard: which way of weighing rules may replace the majority?
 
-Rates can collapse under class skew: mass runs to the rare class, its rules gain, and so on. Two candidates are fitted,
-*weighted* (Rates for the rules) and *equal* (one weight for all votes: the majority's labels). Gold decides where it
-can; else agreement does: a collapsed model contradicts the majority of the rules, a sound one hardly ever does.
+========  ===========================================  ===========================================================
+weighted  Rates: silence means nothing                 the best on rules that people wrote; collapses under class
+                                                       skew, where mass runs to the rare class, its rules gain, and
+                                                       so on
+silence   Dawid-Skene over votes and abstains          the best on independent rules, far off on others
+equal     one weight for all votes                     the majority's labels
+========  ===========================================  ===========================================================
+
+Without gold, the votes decide. Where pairs of votes meet as often as those of independent rules would, *silence* is
+taken if its fit converged, can be known from so many pairs and mostly agrees with the majority, else *equal*. Where
+they do not, or too few meet to say, *weighted* is taken if it hardly ever contradicts the majority, as a collapsed fit
+does, else *equal*. Gold overrules that choice where another candidate is clearly more accurate on rows it did not see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lineshaft.collect.fuse.em import Fit
-from lineshaft.collect.fuse.patterns import FOLDS, Floats, Problem
+from lineshaft.collect.fuse.patterns import FOLDS
+from lineshaft.collect.fuse.problem import Problem
+from lineshaft.collect.fuse.silence import Meetings
 
-FLOOR = 0.965  # sound fits on public rule sets agree on 0.97 of rows and more; below, losses of five points begin
+if TYPE_CHECKING:
+    from lineshaft.collect.fuse.checks import Floats, Ints
+
+FLOOR = 0.965  # of agreement of weighted rules: public rule sets agree on 0.97 of rows and more
+SILENCE_FLOOR = 0.9  # of agreement of silence: below, it may have taken one class for another
+STRAIN = 1.5  # chi-square per pair that independence may have: generated rules have 1, public rule sets 8 and more
+FEWEST = 10  # gold rows with a vote, for gold to decide
+CLEARLY = 1.645  # standard errors: one-sided 95 %
+ROWS = 50_000  # distinct rows that the guard looks at
 _TIE = 1e-9
 
 Fitter = Callable[[Problem], Fit]
@@ -28,21 +47,25 @@ class Verdict:
 
     Attributes
     ----------
-    weighted
-        Whether the weighted candidate may be used.
+    choice
+        weighted, silence or equal.
     reason
         Why, for people.
     agreement
-        Share of rows with a rule's vote whose weighted label, by the rules alone, is among the majority's.
+        Share of rows with a rule's vote on which weighted rules, by themselves, give one of the majority's labels.
+    pairs, strain
+        Pairs of votes that test independence, and chi-square per pair.
     gold_rows, gold_difference, gold_error
-        Covered gold rows; by how much the weighted candidate is more accurate on them, each judged by a fit that did
-        not see it; the standard error of that.
+        Covered gold rows; by how much the candidate that is best on them is more accurate than the one that would
+        have been taken without gold, each judged by fits that did not see the row; the standard error of that.
 
     """
 
-    weighted: bool
+    choice: str
     reason: str
     agreement: float
+    pairs: int
+    strain: float
     gold_rows: int = 0
     gold_difference: float = 0.0
     gold_error: float = 0.0
@@ -52,67 +75,80 @@ class Verdict:
         return asdict(self)
 
 
-def judge(
-    problem: Problem, rules: Problem, fits: tuple[Fit, Fit], weighted: Fitter, equal: Fitter, floor: float = FLOOR
-) -> Verdict:
-    """Decide between the two candidates.
+def judge(whole: Problem, rules: Problem, fitters: Mapping[str, Fitter], floor: float = FLOOR) -> Verdict:
+    """Choose between the candidates.
 
     Parameters
     ----------
-    problem
+    whole
         All votes, with gold.
     rules
         The votes of the rules alone: agreement is theirs, since people may well be right against a majority.
-    fits
-        Both candidates fitted on ``rules``.
-    weighted, equal
-        Fit a candidate on a problem.
+    fitters
+        weighted, silence and equal: each fits its candidate on a problem.
     floor
-        Least agreement without gold to say otherwise.
+        Least agreement of weighted rules.
 
     """
+    verdict = _by_votes(rules.sample(ROWS), fitters, floor)
+    return _by_gold(whole.sample(ROWS), fitters, verdict)
+
+
+def _by_votes(rules: Problem, fitters: Mapping[str, Fitter], floor: float) -> Verdict:
+    majority, weighted = fitters["equal"](rules), fitters["weighted"](rules)
+    agreement, meetings, pairs, strain = _agreement(rules, weighted, majority), Meetings.of(rules), 0, 0.0
+    if meetings.often >= rules.m:
+        silence = fitters["silence"](rules)
+        pairs, strain = meetings.strain(rules, silence)
+    seen = agreement, pairs, strain
+    if pairs >= rules.m and strain <= STRAIN:
+        alike = _agreement(rules, silence, majority)
+        sound = silence.converged and alike >= SILENCE_FLOOR and pairs >= meetings.unknowns
+        told = f"{pairs} pairs of votes, for {meetings.unknowns} unknowns, meet as if rules were independent; "
+        told += f"agreement with the majority is {alike:.1%}, the floor is {SILENCE_FLOOR:.1%}"
+        return Verdict("silence" if sound else "equal", told, *seen)
+    told = f"the rules agree with their majority on {agreement:.1%} of rows, the floor is {floor:.1%}"
+    return Verdict("weighted" if agreement >= floor else "equal", told, *seen)
+
+
+def _agreement(rules: Problem, fit: Fit, majority: Fit) -> float:
+    """Return the share of covered rows whose label is among the majority's best."""
     covered = rules.counts * (rules.given > 0)
-    alike = _credit(fits[0].q, fits[1].q)
-    agreement = float(covered @ alike / covered.sum()) if covered.any() else 1.0
-    rows, difference, error = _gold_difference(problem, weighted, equal)
-    facts = (agreement, rows, difference, error)
-    if abs(difference) > error and rows >= 2 * FOLDS:
-        better = "more" if difference > 0 else "less"
-        reason = f"weighted rules are {abs(difference):.1%} {better} accurate on {rows} gold rows"
-        return Verdict(difference > 0, reason, *facts)
-    sound = agreement >= floor
-    reason = f"the rules agree with their majority on {agreement:.1%} of rows, the floor is {floor:.1%}"
-    return Verdict(sound, reason, *facts)
+    chosen = majority.q[fit.q.argmax(axis=0), np.arange(len(covered))]
+    alike = chosen >= majority.q.max(axis=0) - _TIE
+    return float(covered @ alike / covered.sum()) if covered.any() else 1.0
 
 
-def _credit(q: Floats, reference: Floats) -> Floats:
-    """Say per row whether the label of ``q`` is among the best of ``reference``."""
-    chosen = reference[np.arange(len(q)), q.argmax(axis=1)]
-    credit: Floats = (chosen >= reference.max(axis=1) - _TIE).astype(np.float64)
-    return credit
+def _by_gold(whole: Problem, fitters: Mapping[str, Fitter], verdict: Verdict) -> Verdict:
+    """Take the candidate that is best on gold rows, out of fold, where it is clearly better than the one chosen."""
+    judged = (whole.gold >= 0) & (whole.given > 0)
+    weight = whole.counts[judged]
+    rows = int(weight.sum())
+    if rows < FEWEST:
+        return replace(verdict, gold_rows=rows)
+    right = {name: _out_of_fold(whole, fit)[judged] for name, fit in fitters.items()}
+    best = max(right, key=lambda name: weight @ right[name])
+    gain = right[best] - right[verdict.choice]
+    mean = float(weight @ gain / rows)
+    error = float(np.sqrt(weight @ (gain - mean) ** 2)) / rows
+    seen = replace(verdict, gold_rows=rows, gold_difference=mean, gold_error=error)
+    if mean <= CLEARLY * error:
+        return seen
+    return replace(seen, choice=best, reason=f"{best} is {mean:.1%} more accurate on {rows} gold rows")
 
 
-def _gold_difference(problem: Problem, weighted: Fitter, equal: Fitter) -> tuple[int, float, float]:
-    """Compare accuracies on gold rows out of fold: rows, mean difference, its standard error."""
-    counts, differences = [], []
+def _out_of_fold(whole: Problem, fit: Fitter) -> Floats:
+    """Say how right a candidate is on each gold row, ``[p]``, fitted without the gold of its fold."""
+    right = np.zeros(len(whole.counts))
     for fold in range(FOLDS):
-        held = (problem.fold == fold) & (problem.given > 0)
-        if not held.any():
-            continue
-        rest = problem.without(fold)
-        gold = problem.gold[held]
-        differences.append(_correct(weighted(rest).q[held], gold) - _correct(equal(rest).q[held], gold))
-        counts.append(problem.counts[held])
-    if not counts:
-        return 0, 0.0, 0.0
-    weight, difference = np.concatenate(counts), np.concatenate(differences)
-    mean = float(weight @ difference / weight.sum())
-    variance = float(weight @ (difference - mean) ** 2 / weight.sum())
-    return int(weight.sum()), mean, float(np.sqrt(variance / weight.sum()))
+        held = whole.fold == fold
+        if held.any():
+            right[held] = _correct(fit(whole.without(fold)).q[:, held], whole.gold[held])
+    return right
 
 
-def _correct(q: Floats, gold: Any) -> Floats:
+def _correct(q: Floats, gold: Ints) -> Floats:
     """Credit the right class; a tie between t classes earns 1/t."""
-    best = q >= q.max(axis=1, keepdims=True) - _TIE
-    credit: Floats = best[np.arange(len(q)), gold] / best.sum(axis=1)
+    best = q >= q.max(axis=0) - _TIE
+    credit: Floats = best[gold, np.arange(len(gold))] / best.sum(axis=0)
     return credit

@@ -1,174 +1,46 @@
-"""Votes made ready for fusion: checked, put in an order of their own, and equal rows merged with their multiplicity.
+"""From a matrix of votes to what EM works on: sources put in order, equal rows merged, words numbered.
 
 ::
 
-    L (n x m)                 patterns (p x m)   counts
-    rule_a rule_b person           0  -1   1        2
-      0     -1     1        ─►     1   1  -1        1
-      1      1    -1
+    L (n x m)                                rows   counts    words of a, b     words of c
+    rule_a rule_b person_c                   0  1     2       0: a=0  b=-1      0: abstain
+      0     -1     1                         1  0     1       1: a=1  b=1       1: c=1
+      1      1    -1                 ─►
       0     -1     1
 
-EM over distinct patterns weighted by their counts is exact, and votes of rules repeat ten to twenty times. Sources are
-put in an order that their votes alone decide, so that no sum depends on the order in which the caller lists them.
-
-Legend: n rows, m sources, k classes, p patterns; an *entry* is one vote that is not an abstain, ``key = j * k + c``
-for a vote of source j for class c.
+The votes of rules repeat ten to twenty times, and EM over distinct rows weighted by their counts is exact; rows that
+hardly repeat stay as they are. Sources are put in an order that their votes alone decide, so that no sum depends on
+the order in which the caller lists them; and groups of neighbours grow while they make few words (see `problem`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lineshaft.errors import DataError, UsageError
+from lineshaft.collect.fuse.checks import ABSTAIN, Floats, Ints, VoteMatrix
+from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem, Words
 
-ABSTAIN = -1
-KINDS = ("rule", "model", "person", "expert")
 FOLDS = 5
+WORDS = 4096  # most words of a group: their sums stay in the nearest cache
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What EM works on.
-
-    Attributes
-    ----------
-    k, m
-        Numbers of classes and sources.
-    counts
-        ``[p]`` how many rows share each pattern.
-    row, key, amount
-        ``[e]`` per entry its pattern, its ``j * k + c`` and how much of a vote it is (soft votes spread over classes).
-    given
-        ``[p]`` how many sources voted.
-    gold, fold
-        ``[p]`` the known class or -1, and the cross-fitting fold of rows with gold, or -1.
-    order
-        ``[m]`` the caller's columns in this problem's order.
-    kinds
-        ``[m]`` in this problem's order.
-
-    """
-
-    k: int
-    m: int
-    counts: Floats
-    row: Ints
-    key: Ints
-    amount: Floats
-    given: Ints
-    gold: Ints
-    fold: Ints
-    order: Ints
-    kinds: tuple[str, ...]
-
-    def of_kind(self, *kinds: str) -> npt.NDArray[np.bool_]:
-        """Say which sources are of these kinds, ``[m]``."""
-        return np.array([kind in kinds for kind in self.kinds], bool)
-
-    def without(self, fold: int) -> Problem:
-        """Forget the gold of one fold."""
-        return replace(self, gold=np.where(self.fold == fold, ABSTAIN, self.gold))
-
-    def per_row(self, values: Floats) -> Floats:
-        """Sum ``[e]`` or ``[e, k]`` values over the entries of each pattern."""
-        if values.ndim == 1:
-            return np.bincount(self.row, values, minlength=len(self.counts)).astype(np.float64)
-        columns = [np.bincount(self.row, column, minlength=len(self.counts)) for column in values.T]
-        return np.stack(columns, axis=1)
-
-    def per_key(self, values: Floats) -> Floats:
-        """Sum ``[e]`` values over the entries of each (source, class): ``[m, k]``."""
-        return np.bincount(self.key, values, minlength=self.m * self.k).reshape(self.m, self.k).astype(np.float64)
-
-    def shares(self) -> Floats:
-        """Return the vote shares of each pattern, ``[p, k]``; zeros where nobody voted."""
-        cells = self.row * self.k + self.key % self.k
-        votes = np.bincount(cells, self.amount, minlength=len(self.counts) * self.k).reshape(-1, self.k)
-        shares: Floats = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-300)
-        return shares
+_Column = tuple[npt.NDArray[Any], int]  # codes [n], and one more than the highest that may occur
 
 
-def matrix(votes: Any, k: int) -> npt.NDArray[np.int16]:
-    """Check an n x m matrix of votes: integers, -1 for abstain, classes 0..k-1.
-
-    Raises
-    ------
-    DataError
-        Another shape, numbers that are not whole, or a class that is not there.
-
-    """
-    array = np.asarray(votes)
-    if array.ndim != 2:
-        raise DataError(f"votes are a matrix, rows x sources, got {array.ndim} dimension(s) of shape {array.shape}")
-    whole = _integers(array, "votes")
-    if whole.size and (whole.min() < ABSTAIN or whole.max() >= k):
-        seen = int(whole.min()) if whole.min() < ABSTAIN else int(whole.max())
-        raise DataError(f"a vote of {seen} among {k} classes; votes are 0..{k - 1}, and -1 for abstain")
-    return whole.astype(np.int16)
-
-
-def _integers(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-    if array.dtype.kind in "iu":
-        return array
-    if array.dtype.kind != "f":
-        raise DataError(f"{what} are integers, got {array.dtype}; turn class names into numbers, abstain into -1")
-    if np.isnan(array).any():
-        raise DataError(f"{what} hold NaN; write -1 where there is none")
-    broken = array[~np.isfinite(array) | (array != np.round(array))]
-    if broken.size:
-        raise DataError(f"{what} are integers, got {float(broken[0])!r}")
-    return array.astype(np.int64)
-
-
-def kinds_of(kinds: str | Sequence[str], m: int) -> list[str]:
-    """Spread one word over all sources, or check one word per source."""
-    words = [kinds] * m if isinstance(kinds, str) else list(kinds)
-    if len(words) != m:
-        raise UsageError(f"{len(words)} kinds for {m} sources; give one word, or one per column")
-    for word in words:
-        if word not in KINDS:
-            raise UsageError(f"{word!r} is not a kind of source; kinds are {', '.join(KINDS)}")
-    return words
-
-
-def gold_of(gold: Any, n: int, k: int) -> Ints:
-    """Check known classes, one per row, -1 where unknown; None knows none."""
-    if gold is None:
-        return np.full(n, ABSTAIN)
-    array = np.asarray(gold)
-    if array.shape != (n,):
-        raise DataError(f"gold of shape {array.shape} for {n} rows; give one class number per row, -1 where unknown")
-    whole = _integers(array, "gold labels").astype(np.int64)
-    if n and (whole.min() < ABSTAIN or whole.max() >= k):
-        raise DataError(f"gold labels from {whole.min()} to {whole.max()} among {k} classes")
-    return whole
-
-
-def confidence_of(confidence: Any, shape: tuple[int, ...]) -> Floats | None:
-    """Check confidences, one per vote, NaN where the vote is plain."""
-    if confidence is None:
-        return None
-    array = np.asarray(confidence, dtype=np.float64)
-    if array.shape != shape:
-        raise DataError(f"confidences of shape {array.shape} for votes of shape {shape}")
-    known = array[~np.isnan(array)]
-    if known.size and (known.min() < 0 or known.max() > 1):
-        raise DataError(f"confidences are probabilities, got {known.min()} to {known.max()}")
-    return None if not known.size else array
-
-
-def problem(
-    votes: npt.NDArray[np.int16], k: int, kinds: Sequence[str], gold: Ints, confidence: Floats | None = None
+def prepared(
+    votes: VoteMatrix,
+    k: int,
+    kinds: Sequence[str],
+    gold: Ints,
+    confidence: Floats | None = None,
+    gold_weight: float = GOLD_WEIGHT,
 ) -> Problem:
-    """Order the sources, merge equal rows, and list the entries.
+    """Order the sources, merge equal rows where they repeat, and number the words.
 
     Parameters
     ----------
@@ -182,26 +54,39 @@ def problem(
         What `gold_of` checked, n.
     confidence
         n x m, NaN for a plain vote: a soft vote of probability p gives p to its class and shares the rest evenly.
+    gold_weight
+        See `Problem`.
 
     """
     m = votes.shape[1]
-    order = np.array(sorted(range(m), key=lambda j: (kinds[j], _bytes(votes, j), _bytes(confidence, j))), np.int64)
-    columns = [votes[:, j] + 1 for j in order] + [gold + 1, _folds(gold) + 1]
-    if confidence is not None:
-        columns += [np.unique(confidence[:, j], return_inverse=True)[1] for j in order]
-    first, counts = _merge(columns, len(votes))
-    merged = votes[first][:, order]
-    row, source = np.nonzero(merged >= 0)
-    key = source * k + merged[row, source]
-    soft = None if confidence is None else confidence[first][:, order][row, source]
-    given = np.bincount(row, minlength=len(first)).astype(np.int64)
-    row, key, amount = _spread(row, key, soft, k)
-    ordered = tuple(kinds[j] for j in order)
-    return Problem(k, m, counts, row, key, amount, given, gold[first], _folds(gold)[first], order, ordered)
+    order = np.array(sorted(range(m), key=lambda j: (kinds[j], _digest(votes, j), _digest(confidence, j))), np.int64)
+
+    def columns(rows: Any) -> Iterator[_Column]:
+        return (_column(votes[rows, j], None if confidence is None else confidence[rows, j], k) for j in order)
+
+    fold = _folds(gold)
+    known = [(gold + 1, k + 1), (fold + 1, FOLDS + 1)]
+    rows, counts = _merged(itertools.chain(known, columns(slice(None))), len(votes), len(known) + m)
+    groups = []
+    for place, code, size in _grouped(columns(rows), WORDS):
+        example = rows[_examples(code, size)]
+        chosen = np.ix_(example, order[place])
+        groups.append(_words(code, votes[chosen], None if confidence is None else confidence[chosen], k))
+    return Problem(k, tuple(kinds[j] for j in order), order, tuple(groups), counts, gold[rows], fold[rows], gold_weight)
 
 
-def _bytes(columns: npt.NDArray[Any] | None, j: int) -> bytes:
-    return b"" if columns is None else columns[:, j].tobytes()
+def _digest(columns: npt.NDArray[Any] | None, j: int) -> bytes:
+    return b"" if columns is None else hashlib.sha256(columns[:, j].tobytes()).digest()
+
+
+def _column(votes: npt.NDArray[Any], soft: Floats | None, k: int) -> _Column:
+    """Number what a source said, its confidence included."""
+    said = votes + 1
+    if soft is None or np.isnan(soft).all():
+        return said, k + 1
+    levels = np.unique(soft, return_inverse=True)[1]
+    codes = np.unique(levels * (k + 1) + said, return_inverse=True)[1]
+    return codes, int(codes.max(initial=0)) + 1
 
 
 def _folds(gold: Ints) -> Ints:
@@ -210,28 +95,73 @@ def _folds(gold: Ints) -> Ints:
     return np.where(known, (np.cumsum(known) - 1) % FOLDS, ABSTAIN)
 
 
-def _merge(columns: Sequence[npt.NDArray[Any]], n: int) -> tuple[Ints, Floats]:
-    """Return the first row of each distinct combination of the columns' codes, and how many rows share it."""
-    code, size = np.zeros(n, np.int64), 1
-    for column in columns:
-        base = int(column.max(initial=0)) + 1
-        if size * base >= 2**62:
-            code = np.unique(code, return_inverse=True)[1].astype(np.int64)
-            size = n + 1
-        code, size = code * base + column, size * base
-    _, first, counts = np.unique(code, return_index=True, return_counts=True)
-    return first.astype(np.int64), counts.astype(np.float64)
+def _merged(columns: Iterable[_Column], n: int, width: int) -> tuple[Ints, Floats]:
+    """Return one row for each distinct combination and how many share it; every row where fewer than half repeat."""
+    for place, code, size in _grouped(columns, n // 2):
+        if place == slice(0, width):
+            return _examples(code, size), np.bincount(code, minlength=size).astype(np.float64)
+        break
+    return np.arange(n), np.ones(n)
 
 
-def _spread(row: Ints, key: Ints, soft: Floats | None, k: int) -> tuple[Ints, Ints, Floats]:
+def _grouped(columns: Iterable[_Column], most: int) -> Iterator[tuple[slice, Ints, int]]:
+    """Join neighbouring columns while they make at most so many combinations.
+
+    Yields which columns, the code of each row, and the number of codes, each of which occurs.
+    """
+    start, code, size = 0, None, 1
+    for place, (column, base) in enumerate(columns):
+        joined, count = _joined(code, size, column, base, most)
+        if code is not None and count > most:
+            yield slice(start, place), *_renumbered(code, size)
+            start, joined, count = place, column.astype(np.int64), base
+        code, size = joined, count
+    if code is not None:
+        yield slice(start, place + 1), *_renumbered(code, size)
+
+
+def _joined(code: Ints | None, size: int, column: npt.NDArray[Any], base: int, most: int) -> tuple[Ints, int]:
+    """Append a column to a code; count the combinations that occur where those that could are too many."""
+    if code is None:
+        return column.astype(np.int64), base
+    if size * base > 16 * len(column) + 2**16:  # too many to count in little memory
+        return code, size * base
+    joined = code * base + column
+    return (joined, size * base) if size * base <= most else _renumbered(joined, size * base)
+
+
+def _renumbered(code: Ints, size: int) -> tuple[Ints, int]:
+    """Number the codes that occur, in order."""
+    seen = np.zeros(size, bool)
+    seen[code] = True
+    found, number = np.flatnonzero(seen), np.empty(size, np.int64)
+    number[found] = np.arange(len(found))
+    return number[code], len(found)
+
+
+def _examples(code: Ints, size: int) -> Ints:
+    """Return a row for each code."""
+    row = np.empty(size, np.int64)
+    row[code] = np.arange(len(code))
+    return row
+
+
+def _words(code: Ints, said: VoteMatrix, soft: Floats | None, k: int) -> Words:
+    """List the entries of words ``[words, sources]``."""
+    word, source = np.nonzero(said >= 0)
+    key = source * k + said[word, source]
+    amount = np.ones(len(word))
+    if soft is not None:
+        word, key, amount = _spread(word, key, soft[word, source], k)
+    return Words(code, len(said), word, key, amount, said.shape[1] * k)
+
+
+def _spread(word: Ints, key: Ints, soft: Floats, k: int) -> tuple[Ints, Ints, Floats]:
     """Give each soft vote one entry per class, in proportion to what it says."""
-    if soft is None:
-        return row, key, np.ones(len(row))
     plain = np.isnan(soft)
-    sure, rest = soft[~plain], (1 - soft[~plain]) / max(k - 1, 1)
-    classes = np.tile(np.arange(k), len(sure))
-    voted = np.repeat(key[~plain], k)
-    amount = np.where(classes == voted % k, np.repeat(sure, k), np.repeat(rest, k))
-    rows = np.concatenate([row[plain], np.repeat(row[~plain], k)])
-    keys = np.concatenate([key[plain], voted // k * k + classes])
-    return rows, keys, np.concatenate([np.ones(plain.sum()), amount])
+    sure, voted = np.repeat(soft[~plain], k), np.repeat(key[~plain], k)
+    classes = np.tile(np.arange(k), int((~plain).sum()))
+    amount = np.where(classes == voted % k, sure, (1 - sure) / (k - 1))
+    words = np.concatenate([word[plain], np.repeat(word[~plain], k)])
+    keys = np.concatenate([key[plain], voted - voted % k + classes])
+    return words, keys, np.concatenate([np.ones(int(plain.sum())), amount])

@@ -13,16 +13,18 @@ Under strong class skew the rare class can take all mass; `LabelModel` guards ag
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from lineshaft.collect.fuse import em
-from lineshaft.collect.fuse.additive import Additive, Scores
-from lineshaft.collect.fuse.patterns import Floats, Problem, gold_of, kinds_of, matrix, problem
+from lineshaft.collect.fuse.additive import Additive
+from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem
 
-ROUNDS, TOLERANCE, GOLD_WEIGHT = 50, 1e-4, 5.0
+if TYPE_CHECKING:
+    from lineshaft.collect.fuse.checks import Bools, Floats
+
+ROUNDS, TOLERANCE = 50, 1e-4
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,19 @@ class RatesStep:
 
     """
 
-    sources: npt.NDArray[np.bool_]
+    sources: Bools
     strength: float = 50.0
     precision: float = 0.8
 
-    def scores(self, problem: Problem, state: em.State) -> Floats:
+    def learn(self, problem: Problem, state: em.State) -> tuple[Floats, Floats]:
         """Weigh every (source, class) by log TPR / FPR; a vote speaks for its own class only."""
-        k, row = problem.k, problem.row
-        use = state.weight[row] * ((problem.given[row] > 1) | (problem.gold[row] >= 0))
-        right = problem.per_key(use * state.agreement) + self.strength * self.precision
-        precision = right / (problem.per_key(use) + self.strength)
-        votes = problem.per_key(problem.counts[row])
-        true_rate = (votes * precision + 0.5) / (state.total + 1)
-        false_rate = (votes * (1 - precision) + 0.5) / (state.total.sum() - state.total + 1)
+        agreeing = np.einsum("cjc->jc", problem.per_vote(problem.checked * state.agreement))
+        precision = (agreeing + self.strength * self.precision) / (problem.checkable + self.strength)
+        true_rate = (problem.votes * precision + 0.5) / (state.total + 1)
+        false_rate = (problem.votes * (1 - precision) + 0.5) / (state.total.sum() - state.total + 1)
         weights = np.log(true_rate) - np.log(false_rate)
-        scores: Floats = weights[:, :, None] * np.eye(k) * self.sources[:, None, None]
-        return scores
+        scores: Floats = weights[:, :, None] * np.eye(problem.k) * self.sources[:, None, None]
+        return scores, np.zeros(problem.k)
 
 
 class Rates(Additive):
@@ -66,23 +65,19 @@ class Rates(Additive):
     strength, precision
         The prior on every vote's precision: pseudo-votes and their precision.
     gold_weight
-        How many times the votes on a gold row count.
+        How many times a vote on a gold row counts.
 
     """
 
     def __init__(
         self, k: int, strength: float = 50.0, precision: float = 0.8, gold_weight: float = GOLD_WEIGHT
     ) -> None:
-        super().__init__(k)
-        self.strength, self.precision, self.gold_weight = strength, precision, gold_weight
+        super().__init__(k, gold_weight)
+        self.strength, self.precision = strength, precision
 
-    def fit(self, L: Any, gold: Any = None) -> Self:  # noqa: N803
+    def fit(self, L: Any, gold: Any = None, confidence: Any = None) -> Self:  # noqa: N803
         """Learn from n x m votes, -1 for abstain; ``gold``: n class numbers, -1 unknown, clamps those rows."""
-        votes = matrix(L, self.k)
-        m = votes.shape[1]
-        rules = problem(votes, self.k, kinds_of("rule", m), gold_of(gold, len(votes), self.k))
-        step = RatesStep(np.ones(m, bool), self.strength, self.precision)
-        nobody = np.zeros(m, bool)
-        fit = em.run(rules, [step], nobody, gold_weight=self.gold_weight, rounds=ROUNDS, tolerance=TOLERANCE)
-        report = {"rounds": fit.rounds, "converged": fit.converged, "patterns": len(rules.counts)}
-        return self._adopt(Scores.of(fit, rules.order, nobody), report)
+        found = self._problem(L, "rule", gold, confidence)
+        everything, nothing = np.ones(found.m, bool), np.zeros(found.m, bool)
+        step = RatesStep(everything, self.strength, self.precision)
+        return self._adopt(found, em.run(found, [step], nothing, rounds=ROUNDS, tolerance=TOLERANCE))

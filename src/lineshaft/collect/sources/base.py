@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lineshaft.collect.fuse.patterns import ABSTAIN, KINDS
-from lineshaft.collect.votes import EXAMPLES, MAX_CLASSES, Faults, SourceInfo, Votes
+from lineshaft.collect.classes import class_number
+from lineshaft.collect.fuse.checks import ABSTAIN, KINDS
+from lineshaft.collect.votes import EXAMPLES, Faults, SourceInfo, Votes
 from lineshaft.core.table import ROW_ID, Table
 from lineshaft.errors import DataError, UsageError
 
@@ -122,41 +122,6 @@ class Source(ABC):
         from lineshaft.core.fingerprint import fingerprint
 
         return fingerprint(self.meaning(), f"source {self.name}")
-
-
-def class_number(label: Any, classes: Sequence[str] | None) -> int:
-    """Turn a class name or number into its number; None and -1 are abstain.
-
-    Raises
-    ------
-    ValueError
-        It names no class.
-
-    """
-    if label is None:
-        return ABSTAIN
-    if isinstance(label, str):
-        if classes is None:
-            raise ValueError(f"the class name {label!r} needs classes=[...] to give it a number")
-        if label not in classes:
-            raise ValueError(f"{label!r} is not one of the classes {', '.join(map(str, classes))}")
-        return list(classes).index(label)
-    number = _number(label)
-    most = MAX_CLASSES if classes is None else len(classes)
-    if number is None or not ABSTAIN <= number < most:
-        among = f" among {most} classes" if classes is not None else ""
-        raise ValueError(f"{label!r} is no vote{among}; return a class name, its number, or ABSTAIN")
-    return number
-
-
-def _number(label: Any) -> int | None:
-    """Read an integer; a boolean is none, since True as class 1 is more often a slip than meant."""
-    if isinstance(label, (bool, np.bool_)):
-        return None
-    try:
-        return operator.index(label)
-    except TypeError:
-        return None
 
 
 def fixed_label(name: str, label: Label, classes: Sequence[str] | None) -> int:

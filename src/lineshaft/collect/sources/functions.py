@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lineshaft.collect.sources.base import Ballot, Source, class_number, described
+from lineshaft.collect.classes import class_number
+from lineshaft.collect.sources.base import Ballot, Source, described
 from lineshaft.core import script
 from lineshaft.core.table import ROW_ID
 from lineshaft.errors import UsageError
