@@ -17,73 +17,70 @@ from lineshaft.errors import DataError, UsageError
 
 @st.composite
 def models(draw):
-    """A model with any scores, and votes with confidences for it."""
+    """A model with any scores, and votes for it."""
     k, m = draw(st.integers(2, 4)), draw(st.integers(1, 4))
     numbers = st.floats(-6, 6)
     scores = Scores(
         np.array(draw(st.permutations(range(m)))),
         draw(hnp.arrays(float, (m, k, k), elements=numbers)),
         draw(hnp.arrays(float, k, elements=numbers)),
+        draw(hnp.arrays(float, k, elements=numbers)),
         (shares := draw(hnp.arrays(float, k, elements=st.floats(0.01, 1)))) / shares.sum(),
         draw(hnp.arrays(bool, m)),
     )
-    model = Additive.__subclasses__()[0](k)
+    model = Additive(k)
     model._fitted = scores
     n = draw(st.integers(1, 6))
     L = draw(hnp.arrays(np.int64, (n, m), elements=st.integers(-1, k - 1)))
-    soft = draw(hnp.arrays(float, (n, m), elements=st.sampled_from([np.nan, 0.3, 1.0])))
-    return model, L, soft
+    return model, L
 
 
-def by_hand(model, row, soft):
+def by_hand(model, row):
     """The sums of one row, vote by vote."""
     s = model.fitted
-    total = s.prior.copy() if (row[s.informed] >= 0).any() else np.zeros(model.k)
+    total = s.prior.copy() if (row[s.informed] >= 0).any() else s.otherwise.copy()
     for j, c in enumerate(row):
         if c >= 0:
-            sure = 1.0 if np.isnan(soft[j]) else soft[j]
-            amount = np.full(model.k, (1 - sure) / (model.k - 1))
-            amount[c] = sure
-            total += amount @ s.scores[j]
+            total += s.scores[j, c]
     return total
 
 
 @settings(max_examples=100, deadline=None)
 @given(models())
 def test_probabilities_are_the_softmax_of_the_votes_scores(case):
-    model, L, soft = case
-    q = model.predict_proba(L, soft)
+    model, L = case
+    q = model.predict_proba(L)
     assert q.flags["C_CONTIGUOUS"]
     for i, row in enumerate(L):
         if (row < 0).all():
             assert (q[i] == model.fitted.balance).all()
         else:
-            raised = np.exp(by_hand(model, row, soft[i]))
+            raised = np.exp(by_hand(model, row))
             assert q[i] == pytest.approx(raised / raised.sum())
 
 
 @settings(max_examples=100, deadline=None)
 @given(models())
 def test_what_each_source_adds_sums_to_the_log_odds(case):
-    model, L, soft = case
+    model, L = case
     for cls in range(model.k):
-        terms = model.explain_all(L, np.full(len(L), cls), soft)
-        p = model.predict_proba(L, soft)[:, cls]
-        assert np.abs(terms.sum(axis=1) - np.log(p / (1 - p))).max() < 1e-6
+        terms = model.explain_all(L, np.full(len(L), cls))
+        p = model.predict_proba(L)[:, cls]
+        assert 1 / (1 + np.exp(-terms.sum(axis=1))) == pytest.approx(p, rel=1e-6)
         assert (terms[:, :-1][L < 0] == 0).all()
 
 
 @settings(max_examples=100, deadline=None)
 @given(models())
 def test_one_row_is_explained_as_among_many(case):
-    model, L, soft = case
-    answers = model.predict_proba(L, soft).argmax(axis=1)
-    many = model.explain_all(L, answers, soft)
+    model, L = case
+    answers = model.predict_proba(L).argmax(axis=1)
+    many = model.explain_all(L, answers)
     for i, row in enumerate(L):
-        alone = model.explain(row, confidence=soft[i])
+        alone = model.explain(row)
         assert set(alone) == {*np.flatnonzero(row >= 0).tolist(), "prior"}
         assert [alone.get(j, 0.0) for j in range(L.shape[1])] + [alone["prior"]] == pytest.approx(many[i], abs=1e-12)
-        assert alone == model.explain(row, int(answers[i]), soft[i])
+        assert alone == model.explain(row, int(answers[i]))
 
 
 def test_slices_do_not_change_a_bit(monkeypatch):

@@ -13,9 +13,9 @@ from lineshaft.collect.fuse.patterns import FOLDS, prepared
 VOTES = hnp.arrays(np.int64, st.tuples(st.integers(0, 30), st.integers(0, 5)), elements=st.integers(-1, 2))
 
 
-def ready(L, k=3, gold=None, kinds=None, soft=None):
+def ready(L, k=3, gold=None, kinds=None):
     L = np.asarray(L)
-    return prepared(matrix(L, k), k, kinds or ["rule"] * L.shape[1], gold_of(gold, len(L), k), soft)
+    return prepared(matrix(L, k), k, kinds or ["rule"] * L.shape[1], gold_of(gold, len(L), k))
 
 
 def same(one, other):
@@ -90,26 +90,3 @@ def test_many_wide_columns_do_not_overflow_the_code():
     assert (found.counts == 2).all() and len(found.counts) == 150
     wide = ready(np.random.default_rng(0).integers(-1, 30_000, (50, 20)), 30_000)
     assert len(wide.counts) == 50 and wide.given.sum() == pytest.approx(1000, abs=2)
-
-
-def test_a_soft_vote_is_spread_over_the_classes():
-    found = ready([[0, 1]], kinds=["model", "rule"], soft=np.array([[0.7, np.nan]]))
-    assert found.votes[[found.kinds.index("model"), found.kinds.index("rule")]] == pytest.approx(
-        np.array([[0.7, 0.15, 0.15], [0, 1, 0]])
-    )
-    assert found.given.tolist() == [2]
-
-
-def test_rows_that_differ_in_confidence_alone_stay_apart():
-    L, soft = np.zeros((6, 1), int), np.array([[0.7], [0.9], [0.7]] * 2)
-    assert sorted(ready(L, 2, kinds=["model"], soft=soft).counts.tolist()) == [2, 4]
-
-
-def test_a_model_sure_to_many_degrees_is_a_group_of_its_own():
-    random = np.random.default_rng(0)
-    L = random.integers(-1, 2, (20_000, 4))
-    soft = np.full(L.shape, np.nan)
-    soft[:, 0] = np.where(L[:, 0] >= 0, random.random(20_000), np.nan)
-    found = ready(L, 2, kinds=["model", "rule", "rule", "rule"], soft=soft)
-    assert sorted(group.width for group in found.groups) == [2, 6]
-    assert len(found.counts) == 20_000

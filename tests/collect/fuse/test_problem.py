@@ -1,4 +1,4 @@
-"""The two sums of every model over words: the same as vote by vote, for any votes, soft ones and groups included."""
+"""The two sums of every model over words: the same as vote by vote, for any votes, groups included."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lineshaft.collect.fuse import patterns, problem
-from lineshaft.collect.fuse.checks import confidence_of, gold_of, matrix
+from lineshaft.collect.fuse.checks import gold_of, matrix
 from lineshaft.collect.fuse.patterns import prepared
 
 K = 3
@@ -16,24 +16,13 @@ VOTES = hnp.arrays(np.int64, st.tuples(st.integers(1, 20), st.integers(1, 6)), e
 
 @st.composite
 def problems(draw):
-    """A problem with groups of few or many words, how much of a vote each source gave ``[n, m, k]``, and gold."""
+    """A problem with groups of few or many words, its votes one-hot ``[n, m, k]``, and gold."""
     L = draw(VOTES)
-    soft = draw(hnp.arrays(np.float64, L.shape, elements=st.sampled_from([np.nan, 0.2, 0.9, 1.0])))
-    soft[L < 0] = np.nan
     gold = draw(hnp.arrays(np.int64, len(L), elements=st.integers(-1, K - 1)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patterns, "WORDS", draw(st.sampled_from([1, 4, 4096])))
-        kinds, kept = ["model"] * L.shape[1], confidence_of(soft, L.shape)
-        return prepared(matrix(L, K), K, kinds, gold_of(gold, len(L), K), kept, 5.0), amounts(L, soft), gold
-
-
-def amounts(L, soft):
-    amount = np.zeros((*L.shape, K))
-    for i, j in zip(*np.nonzero(L >= 0), strict=True):
-        sure = 1.0 if np.isnan(soft[i, j]) else soft[i, j]
-        amount[i, j] = (1 - sure) / (K - 1)
-        amount[i, j, L[i, j]] = sure
-    return amount
+        found = prepared(matrix(L, K), K, ["rule"] * L.shape[1], gold_of(gold, len(L), K), 5.0)
+        return found, np.eye(K)[L] * (L >= 0)[:, :, None], gold
 
 
 def ordered(rows):
@@ -64,7 +53,9 @@ def test_sums_over_the_rows_behind_each_vote_are_those_row_by_row(case):
     )
     given = (amount.sum(axis=2) > 0.5).sum(axis=1)
     checked = weight * ((given > 1) | (gold >= 0))
-    assert found.checkable == pytest.approx(np.einsum("n,nmk->mk", checked, amount[:, found.order]))
+    assert found.per_vote(found.checked[None])[0] == pytest.approx(
+        np.einsum("n,nmk->mk", checked, amount[:, found.order])
+    )
 
 
 @settings(max_examples=60, deadline=None)

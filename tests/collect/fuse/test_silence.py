@@ -44,7 +44,7 @@ def test_it_is_the_recipe(k, seed):
     L, _ = rules(seed, [1 / k] * k, n=200, m=5)
     found, fit = fitted(L, k)
     scores = Scores.of(fit, found.order)
-    ours = em.softmax(scores.sums(matrix(L, k), None)).T
+    ours = em.softmax(scores.sums(matrix(L, k))).T
     Q, covered = recipe(L, k), (L >= 0).any(axis=1)
     assert np.abs(ours - Q)[covered].max() < 1e-6
 
@@ -62,14 +62,14 @@ def bayes(L, y, k):
 def test_on_independent_rules_it_is_as_good_as_knowing_them(shares):
     L, y = two_sided_rules(0, shares, n=20_000, m=15)
     found, fit = fitted(L, len(shares))
-    ours = Scores.of(fit, found.order).sums(matrix(L, len(shares)), None).T
+    ours = Scores.of(fit, found.order).sums(matrix(L, len(shares))).T
     assert credit(ours, y).mean() > credit(bayes(L, y, len(shares)), y).mean() - 0.003
 
 
 def test_skew_that_collapses_rates_helps_it():
     L, y = rules(0, (0.9, 0.1))
     found, fit = fitted(L, 2)
-    q = Scores.of(fit, found.order).sums(matrix(L, 2), None).T
+    q = Scores.of(fit, found.order).sums(matrix(L, 2)).T
     covered = (L >= 0).any(axis=1)
     assert credit(q, y)[covered].mean() > 0.9
 
@@ -137,7 +137,7 @@ def test_strain_is_chi_square_per_pair_that_should_meet_often_enough():
     L, _ = rules(3, (0.5, 0.5), n=600, m=6)
     found, fit = fitted(L, 2)
     ours = L[:, found.order]
-    q = em.softmax(Scores.of(fit, found.order).sums(matrix(L, 2), None))
+    q = em.softmax(Scores.of(fit, found.order).sums(matrix(L, 2)))
     q[:, (L < 0).all(axis=1)] = em.softmax(fit.prior)[:, None]
     excess = []
     for j in range(6):

@@ -35,8 +35,9 @@ class Scores:
         ``[m]`` the caller's columns in the order in which they are added up.
     scores
         ``[m, k, k]`` by column of the caller, class voted for, class.
-    prior, balance
-        ``[k]`` log prior for rows where an informed source voted; class shares for rows without a vote.
+    prior, otherwise, balance
+        ``[k]`` log prior for rows where an informed source voted, for those where only others did, and class shares
+        for rows without a vote.
     informed
         ``[m]`` which sources bring in the prior.
 
@@ -45,6 +46,7 @@ class Scores:
     order: Ints
     scores: Floats
     prior: Floats
+    otherwise: Floats
     balance: Floats
     informed: Bools
 
@@ -52,30 +54,26 @@ class Scores:
     def of(cls, fit: Fit, order: Ints) -> Scores:
         """Put what EM found back into the caller's order of columns."""
         back = np.argsort(order)
-        return cls(order, fit.scores[back], fit.prior, fit.balance, fit.informed[back])
+        return cls(order, fit.scores[back], fit.prior, fit.otherwise, fit.balance, fit.informed[back])
 
-    def terms(self, j: int, votes: VoteMatrix, soft: Floats | None) -> Floats:
+    def terms(self, j: int, votes: VoteMatrix) -> Floats:
         """Return what source j adds to each class on each row, ``[k, n]``; zeros where it abstains."""
         k = len(self.balance)
         table = np.vstack([self.scores[j], np.zeros(k)])  # -1, abstain, finds the last row
         column = votes[:, j].astype(np.intp)
         found: Floats = np.stack([row[column] for row in table.T])
-        if soft is None or np.isnan(soft[:, j]).all():
-            return found
-        sure = soft[:, j]
-        rest = (1 - sure) / (k - 1)
-        mixed = (sure - rest) * found + rest * self.scores[j].sum(axis=0)[:, None]
-        return np.where(np.isnan(sure) | (column < 0), found, mixed)
+        return found
 
     def base(self, votes: VoteMatrix) -> Floats:
-        """Return the prior on rows where an informed source voted, zeros elsewhere, ``[k, n]``."""
-        return np.outer(self.prior, np.any(votes[:, self.informed] >= 0, axis=1))
+        """Return the prior of each row, zeros where nobody voted, ``[k, n]``."""
+        told, voted = np.any(votes[:, self.informed] >= 0, axis=1), np.any(votes >= 0, axis=1)
+        return np.outer(self.prior, told) + np.outer(self.otherwise, voted & ~told)
 
-    def sums(self, votes: VoteMatrix, soft: Floats | None) -> Floats:
+    def sums(self, votes: VoteMatrix) -> Floats:
         """Add up the scores of each class, ``[k, n]``."""
         sums = np.zeros((len(self.balance), len(votes)))
         for j in self.order:
-            sums += self.terms(j, votes, soft)
+            sums += self.terms(j, votes)
         sums += self.base(votes)
         return sums
 
@@ -116,11 +114,11 @@ class Additive(Model):
             n x m probabilities of soft votes, NaN for plain ones.
 
         """
-        votes, soft = self._votes(L, confidence)
+        votes = self._votes(L, confidence)
         fitted, q = self.fitted, np.empty((len(votes), self.k))
         for start in range(0, len(votes), SLICE):
             rows = slice(start, start + SLICE)
-            q[rows] = softmax(fitted.sums(votes[rows], None if soft is None else soft[rows])).T
+            q[rows] = softmax(fitted.sums(votes[rows])).T
         q[~np.any(votes >= 0, axis=1)] = fitted.balance
         return q
 
@@ -156,28 +154,32 @@ class Additive(Model):
             ``[n, m + 1]``.
 
         """
-        votes, soft = self._votes(L, confidence)
+        votes = self._votes(L, confidence)
         fitted, target = self.fitted, np.eye(self.k)[:, classes]
-        rest = softmax(np.where(target > 0, -np.inf, fitted.sums(votes, soft)))
+        rest = softmax(np.where(target > 0, -np.inf, fitted.sums(votes)))
         side, terms = target - rest, np.zeros((len(votes), votes.shape[1] + 1))
         for j in fitted.order:
-            terms[:, j] = (side * fitted.terms(j, votes, soft)).sum(axis=0)
+            terms[:, j] = (side * fitted.terms(j, votes)).sum(axis=0)
         terms[:, -1] = (side * fitted.base(votes) + rest * np.log(np.maximum(rest, 1e-300))).sum(axis=0)
         bare = ~np.any(votes >= 0, axis=1)
         terms[bare, -1] = np.log(fitted.balance / (1 - fitted.balance))[classes[bare]]
         return terms
 
-    def _votes(self, votes: Any, confidence: Any) -> tuple[VoteMatrix, Floats | None]:
-        checked, sources = matrix(votes, self.k), len(self.fitted.order)
+    def _votes(self, votes: Any, confidence: Any) -> VoteMatrix:
+        """Return votes by the sources of `fitted`."""
+        return self._checked(votes, confidence, len(self.fitted.order))[0]
+
+    def _checked(self, votes: Any, confidence: Any, sources: int) -> tuple[VoteMatrix, Floats | None]:
+        checked = matrix(votes, self.k)
         if checked.shape[1] != sources:
             raise DataError(f"{checked.shape[1]} columns of votes for a model of {sources} sources")
         return checked, confidence_of(confidence, checked.shape)
 
-    def _problem(self, votes: Any, kinds: str, gold: Any, confidence: Any) -> Problem:
+    def _problem(self, votes: Any, kinds: str, gold: Any) -> Problem:
         """Check what `fit` was given, and make it ready."""
         checked = matrix(votes, self.k)
         words, known = kinds_of(kinds, checked.shape[1]), gold_of(gold, len(checked), self.k)
-        return prepared(checked, self.k, words, known, confidence_of(confidence, checked.shape), self.gold_weight)
+        return prepared(checked, self.k, words, known, self.gold_weight)
 
     def _adopt(self, found: Problem, fit: Fit, **report: Any) -> Self:
         self._fitted = Scores.of(fit, found.order)

@@ -75,9 +75,12 @@ class DawidSkene(Additive):
         super().__init__(k, gold_weight)
         self.diagonal, self.off = diagonal, off
 
-    def fit(self, L: Any, gold: Any = None, confidence: Any = None) -> Self:  # noqa: N803
-        """Learn from n x m votes, -1 for not asked; ``gold``: n class numbers, -1 unknown, clamps those rows."""
-        found = self._problem(L, "person", gold, confidence)
+    def fit(self, L: Any, gold: Any = None, confidence: Any = None) -> Self:  # noqa: ARG002, N803
+        """Learn from n x m votes, -1 for not asked; ``gold``: n class numbers, -1 unknown, clamps those rows.
+
+        Confidences play no part.
+        """
+        found = self._problem(L, "person", gold)
         everybody = np.ones(found.m, bool)
         step = PeopleStep(everybody, self.diagonal, self.off)
         return self._adopt(found, em.run(found, [step], everybody, rounds=ROUNDS, tolerance=TOLERANCE))

@@ -76,6 +76,8 @@ class Fit:
         ``[m, k, k]`` in the problem's order of sources.
     prior
         ``[k]`` added on rows where one of ``informed`` voted.
+    otherwise
+        ``[k]`` added on rows where only others did.
     balance
         ``[k]`` class shares.
     q
@@ -89,6 +91,7 @@ class Fit:
 
     scores: Floats
     prior: Floats
+    otherwise: Floats
     balance: Floats
     q: Floats
     informed: Bools
@@ -104,6 +107,7 @@ def run(
     rounds: int,
     tolerance: float,
     everywhere: bool = False,
+    otherwise: Floats | None = None,
 ) -> Fit:
     """Alternate M and E until the probabilities stand still.
 
@@ -119,10 +123,13 @@ def run(
         At most so many rounds; fewer when no probability moves further.
     everywhere
         Whether rows without a vote take part, and the prior holds for them too.
+    otherwise
+        ``[k]`` log prior for the rows on which only others voted; uniform by default.
 
     """
     counted = problem.counts if everywhere else _counted(problem)
     told = np.ones(len(problem.counts), bool) if everywhere else problem.voted(informed)
+    rest = np.zeros(problem.k) if otherwise is None else otherwise
     scores, prior, converged, done = np.zeros((problem.m, problem.k, problem.k)), np.zeros(problem.k), True, 0
     said = problem.said()
     q, agreement = _clamped(problem, _shares(problem, said)), first_agreement(problem, said)
@@ -130,12 +137,12 @@ def run(
         done += 1
         state = State(q, agreement, q @ counted)
         scores, prior = (np.sum(parts, axis=0) for parts in zip(*(s.learn(problem, state) for s in steps), strict=True))
-        before, q = q, _believed(problem, scores, prior, told)
+        before, q = q, _believed(problem, scores, np.where(told, prior[:, None], rest[:, None]))
         agreement, moved = q, q - before
         converged = bool(np.abs(moved, out=moved).max() < tolerance)
         if converged:
             break
-    return Fit(scores, prior, balanced(q @ counted), q, informed, done, converged)
+    return Fit(scores, prior, rest, balanced(q @ counted), q, informed, done, converged)
 
 
 def once(problem: Problem, scores: Floats) -> Fit:
@@ -159,10 +166,10 @@ def first_agreement(problem: Problem, said: Floats) -> Floats:
     return _clamped(problem, share)
 
 
-def _believed(problem: Problem, scores: Floats, prior: Floats, told: Bools) -> Floats:
+def _believed(problem: Problem, scores: Floats, prior: Floats) -> Floats:
     q = np.empty((problem.k, len(problem.counts)))
     for rows, sums in problem.pieces(np.moveaxis(scores, 2, 0)):
-        q[:, rows] = softmax(sums + np.outer(prior, told[rows]))
+        q[:, rows] = softmax(sums + prior[:, rows])
     return _clamped(problem, q)
 
 

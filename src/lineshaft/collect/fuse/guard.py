@@ -90,7 +90,7 @@ def judge(whole: Problem, rules: Problem, fitters: Mapping[str, Fitter], floor: 
         Least agreement of weighted rules.
 
     """
-    verdict = _by_votes(rules.sample(ROWS), fitters, floor)
+    verdict = _by_votes(rules.sample(ROWS).without_gold(), fitters, floor)
     return _by_gold(whole.sample(ROWS), fitters, verdict)
 
 

@@ -3,9 +3,11 @@
 =======  ================================================  =====================================================
 kind     a vote's score for each class                     abstain
 =======  ================================================  =====================================================
-rule     as the guard chooses (`guard`): log TPR / FPR     means nothing, or as much as a vote (`silence`)
+rule     as the guard chooses (`guard`): log TPR / FPR,    means nothing, or as much as a vote (`silence`)
+         what others say too discounted (`redundancy`)
+model    as rule, each level of confidence by itself       as rule: it picks the rows that it speaks on
+         (`levels`)
 person   log of the confusion matrix (`dawid_skene`)       was not asked; a vote brings in the class balance
-model    as person; a soft vote counts in fractions        was not sure enough to speak
 expert   right but once in a million                       was not asked; fixes the row while fitting
 =======  ================================================  =====================================================
 """
@@ -30,15 +32,19 @@ from lineshaft.collect.fuse.checks import (
     matrix,
 )
 from lineshaft.collect.fuse.dawid_skene import PeopleStep
+from lineshaft.collect.fuse.levels import Levels
 from lineshaft.collect.fuse.majority import equal_scores
 from lineshaft.collect.fuse.patterns import prepared
 from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem
 from lineshaft.collect.fuse.rates import RatesStep
+from lineshaft.collect.fuse.redundancy import Redundancy
 from lineshaft.collect.fuse.silence import SilenceStep
 
 EXPERT_ERROR = 1e-6
+_RULING = ("rule", "model")  # those who choose the rows that they speak on
 # People beside rules: ten pseudo-votes at accuracy 0.8 per true class. People alone identify themselves: next to none.
 PSEUDO_VOTES, PSEUDO_ACCURACY, ALONE = 10.0, 0.8, 0.01
+PSEUDO_ROWS = 50.0  # evenly over the classes, beside the rows with gold
 
 
 class LabelModel(Additive):
@@ -70,6 +76,7 @@ class LabelModel(Additive):
     ) -> None:
         super().__init__(k, gold_weight)
         self.random_state, self.floor = random_state, floor
+        self._levels = Levels((), np.empty(0))
 
     def fit(self, L: Any, kinds: str | Sequence[str] = "rule", gold: Any = None, confidence: Any = None) -> Self:  # noqa: N803
         """Learn from votes.
@@ -83,7 +90,8 @@ class LabelModel(Additive):
         gold
             n class numbers, -1 where unknown; fixes these rows while fitting, and only then.
         confidence
-            n x m probabilities of soft votes, NaN for plain ones.
+            n x m probabilities of soft votes, NaN for plain ones. Only models have them: of other kinds they are no
+            probabilities of being right, and play no part.
 
         Raises
         ------
@@ -91,23 +99,28 @@ class LabelModel(Additive):
             Votes, gold, confidences or kinds that do not fit each other.
 
         """
-        votes = matrix(L, self.k)
-        words, known = kinds_of(kinds, votes.shape[1]), gold_of(gold, len(votes), self.k)
-        soft = _soft(confidence_of(confidence, votes.shape), words)
-        clamped, conflicts = _expert_gold(votes, words, known, self.k)
+        given = matrix(L, self.k)
+        asked, known = kinds_of(kinds, given.shape[1]), gold_of(gold, len(given), self.k)
+        clamped, conflicts = _expert_gold(given, asked, known, self.k)
+        soft = confidence_of(confidence, given.shape)
+        self._levels = Levels.of(given, asked, soft, self.k)
+        votes, words = self._levels.spread(given, soft), [asked[j] for j in self._levels.source]
 
-        whole, rules = (
-            prepared(votes, self.k, words, clamped, soft, self.gold_weight),
-            [word == "rule" for word in words],
+        sure, family = self._levels.sure, self._levels.source
+        ruling = np.array([word in _RULING for word in words], bool)
+        whole = prepared(votes, self.k, words, clamped, self.gold_weight, sure, family)
+        alone = [word for word in words if word in _RULING]
+        own = (
+            whole
+            if ruling.all()
+            else prepared(votes[:, ruling], self.k, alone, clamped, self.gold_weight, sure[ruling], family[ruling])
         )
-        alone = ["rule"] * sum(rules)  # which have no confidences
-        own = whole if all(rules) else prepared(votes[:, rules], self.k, alone, clamped, None, self.gold_weight)
         fit, facts = self._choose(whole, own)
         return self._adopt(
             whole,
             fit,
             **facts,
-            kinds={word: words.count(word) for word in sorted(set(words))},
+            kinds={word: asked.count(word) for word in sorted(set(asked))},
             balance=[round(float(share), 6) for share in fit.balance],
             gold_rows=int((known >= 0).sum()),
             expert_conflicts=conflicts,
@@ -116,35 +129,53 @@ class LabelModel(Additive):
     def _choose(self, whole: Problem, rules: Problem) -> tuple[em.Fit, dict[str, Any]]:
         """Fit every kind by its own likelihood, rules in the way that the guard chooses."""
         if not rules.m:
-            return _people(whole), {"choice": "people" if whole.of_kind("person", "model").any() else "empty"}
+            return _people(whole), {"choice": "people" if whole.of_kind("person").any() else "empty"}
         verdict = guard.judge(whole, rules, CANDIDATES, self.floor)
         return CANDIDATES[verdict.choice](whole), {"choice": verdict.choice, "guard": verdict.facts()}
 
+    def explain_all(self, L: Any, classes: Ints, confidence: Any = None) -> Floats:  # noqa: N803
+        """Explain many rows: see `Additive.explain_all`."""
+        return self._levels.gather(super().explain_all(L, classes, confidence))
+
+    def _votes(self, votes: Any, confidence: Any) -> VoteMatrix:
+        _ = self.fitted  # refuses before anything is learnt
+        return self._levels.spread(*self._checked(votes, confidence, len(self._levels.edges)))
+
 
 def _people(part: Problem) -> em.Fit:
-    """Fit people and models who have no rules beside them: they identify themselves."""
-    informed = part.of_kind("person", "model")
+    """Fit people who have no rules beside them: they identify themselves."""
+    informed = part.of_kind("person")
     steps: list[em.Step] = [em.Fixed(_expert_scores(part)), PeopleStep(informed, ALONE, ALONE)]
     return em.run(part, steps, informed, rounds=dawid_skene.ROUNDS, tolerance=dawid_skene.TOLERANCE)
 
 
 def _weighted(part: Problem) -> em.Fit:
-    """Weigh rules by their rates; people and models bring in the class balance."""
-    steps = [*_beside(part, balance=True), RatesStep(part.of_kind("rule"))]
-    informed = part.of_kind("person", "model")
-    return em.run(part, steps, informed, rounds=rates.ROUNDS, tolerance=rates.TOLERANCE)
+    """Weigh rules by their rates; people bring in the class balance."""
+    ruling, informed = part.of_kind(*_RULING), part.of_kind("person")
+    steps = [*_beside(part, balance=True), RatesStep(ruling, redundancy=Redundancy.of(part, ruling))]
+    return em.run(
+        part, steps, informed, rounds=rates.ROUNDS, tolerance=rates.TOLERANCE, otherwise=_balance_of_gold(part)
+    )
 
 
 def _silence(part: Problem) -> em.Fit:
     """Weigh votes and abstains of rules, which bring in the class balance on every row."""
-    steps = [*_beside(part, balance=False), SilenceStep(part.of_kind("rule"))]
+    steps = [*_beside(part, balance=False), SilenceStep(part.of_kind(*_RULING))]
     everybody = np.ones(part.m, bool)
     return em.run(part, steps, everybody, rounds=silence.ROUNDS, tolerance=silence.TOLERANCE, everywhere=True)
 
 
+def _balance_of_gold(part: Problem) -> Floats:
+    """Return the log class balance by gold, uniform without: one estimated from rules' own answers runs away."""
+    rows = part.known
+    seen = np.bincount(part.gold[rows], part.counts[rows], minlength=part.k) + PSEUDO_ROWS / part.k
+    balance: Floats = np.log(seen / seen.sum() * part.k)
+    return balance
+
+
 def _beside(part: Problem, *, balance: bool) -> list[em.Step]:
     """Return the M steps of those who stand beside rules."""
-    informed = part.of_kind("person", "model")
+    informed = part.of_kind("person")
     wrong = PSEUDO_VOTES * (1 - PSEUDO_ACCURACY) / (part.k - 1)
     people = PeopleStep(informed, PSEUDO_VOTES * PSEUDO_ACCURACY, wrong, balance)
     return [em.Fixed(_expert_scores(part)), *([people] if informed.any() else [])]
@@ -163,14 +194,6 @@ def _expert_scores(part: Problem) -> Floats:
 
 
 CANDIDATES = {"weighted": _weighted, "silence": _silence, "equal": _equal}
-
-
-def _soft(confidence: Floats | None, kinds: Sequence[str]) -> Floats | None:
-    """Keep the confidences of models; those of other kinds are not probabilities of being right."""
-    if confidence is None:
-        return None
-    kept = np.where(np.array([kind == "model" for kind in kinds]), confidence, np.nan)
-    return kept if not np.isnan(kept).all() else None
 
 
 def _expert_gold(votes: VoteMatrix, kinds: Sequence[str], gold: Ints, k: int) -> tuple[Ints, int]:

@@ -81,7 +81,8 @@ def equal_scores(problem: Problem, sources: Bools, strength: float = 50.0, preci
     """Give all votes one weight: the log-odds of the precision with which rules and people agree among themselves.
 
     So the answer is the majority's and probabilities stay calibrated, where vote shares would say 1 for every single
-    vote. Of the v votes of a row, v(c) for class c, each agrees with (v(c) - 1) / (v - 1) of the others.
+    vote; a source that says that it is less sure counts for less. Of the v votes of a row, v(c) for class c, each
+    agrees with (v(c) - 1) / (v - 1) of the others.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def equal_scores(problem: Problem, sources: Bools, strength: float = 50.0, preci
         Pseudo-votes and their precision, as in Rates.
 
     """
-    said = problem.said(problem.of_kind("rule", "person"))
+    said = problem.said(~problem.of_kind("expert"))
     given = said.sum(axis=0)
     agreeing = (said * (said - 1)).sum(axis=0) / np.maximum(given - 1, 1)
     agreeing[problem.known] = said[problem.gold[problem.known], problem.known]
@@ -101,5 +102,5 @@ def equal_scores(problem: Problem, sources: Bools, strength: float = 50.0, preci
     right, votes = float(checked @ agreeing) + strength * precision, float(checked @ given) + strength
     precision = max(right / votes, 1 / problem.k + 0.01)  # the majority never counts against
     weight = np.log(precision * (problem.k - 1) / (1 - precision))
-    scores: Floats = weight * np.eye(problem.k)[None] * sources[:, None, None]
+    scores: Floats = weight * np.eye(problem.k)[None] * (sources * problem.sure)[:, None, None]
     return scores

@@ -37,8 +37,9 @@ def prepared(
     k: int,
     kinds: Sequence[str],
     gold: Ints,
-    confidence: Floats | None = None,
     gold_weight: float = GOLD_WEIGHT,
+    sure: Floats | None = None,
+    family: Ints | None = None,
 ) -> Problem:
     """Order the sources, merge equal rows where they repeat, and number the words.
 
@@ -52,17 +53,21 @@ def prepared(
         One per source; it takes part in the order.
     gold
         What `gold_of` checked, n.
-    confidence
-        n x m, NaN for a plain vote: a soft vote of probability p gives p to its class and shares the rest evenly.
-    gold_weight
-        See `Problem`.
+    gold_weight, sure, family
+        See `Problem`; all are sure by default, and each a family of its own.
 
     """
     m = votes.shape[1]
-    order = np.array(sorted(range(m), key=lambda j: (kinds[j], _digest(votes, j), _digest(confidence, j))), np.int64)
+    order = np.array(
+        sorted(
+            range(m),
+            key=lambda j: (kinds[j], 1.0 if sure is None else sure[j], hashlib.sha256(votes[:, j].tobytes()).digest()),
+        ),
+        np.int64,
+    )
 
     def columns(rows: Any) -> Iterator[_Column]:
-        return (_column(votes[rows, j], None if confidence is None else confidence[rows, j], k) for j in order)
+        return ((votes[rows, j] + 1, k + 1) for j in order)
 
     fold = _folds(gold)
     known = [(gold + 1, k + 1), (fold + 1, FOLDS + 1)]
@@ -71,22 +76,16 @@ def prepared(
     for place, code, size in _grouped(columns(rows), WORDS):
         example = rows[_examples(code, size)]
         chosen = np.ix_(example, order[place])
-        groups.append(_words(code, votes[chosen], None if confidence is None else confidence[chosen], k))
-    return Problem(k, tuple(kinds[j] for j in order), order, tuple(groups), counts, gold[rows], fold[rows], gold_weight)
+        groups.append(_words(code, votes[chosen], k))
+    words, told = tuple(kinds[j] for j in order), np.ones(m) if sure is None else sure[order]
+    kin = _numbered(np.arange(m) if family is None else family[order])
+    return Problem(k, words, order, tuple(groups), counts, gold[rows], fold[rows], gold_weight, told, kin)
 
 
-def _digest(columns: npt.NDArray[Any] | None, j: int) -> bytes:
-    return b"" if columns is None else hashlib.sha256(columns[:, j].tobytes()).digest()
-
-
-def _column(votes: npt.NDArray[Any], soft: Floats | None, k: int) -> _Column:
-    """Number what a source said, its confidence included."""
-    said = votes + 1
-    if soft is None or np.isnan(soft).all():
-        return said, k + 1
-    levels = np.unique(soft, return_inverse=True)[1]
-    codes = np.unique(levels * (k + 1) + said, return_inverse=True)[1]
-    return codes, int(codes.max(initial=0)) + 1
+def _numbered(family: Ints) -> Ints:
+    """Number families in the order in which they come."""
+    _, first, place = np.unique(family, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[place]
 
 
 def _folds(gold: Ints) -> Ints:
@@ -146,22 +145,7 @@ def _examples(code: Ints, size: int) -> Ints:
     return row
 
 
-def _words(code: Ints, said: VoteMatrix, soft: Floats | None, k: int) -> Words:
+def _words(code: Ints, said: VoteMatrix, k: int) -> Words:
     """List the entries of words ``[words, sources]``."""
     word, source = np.nonzero(said >= 0)
-    key = source * k + said[word, source]
-    amount = np.ones(len(word))
-    if soft is not None:
-        word, key, amount = _spread(word, key, soft[word, source], k)
-    return Words(code, len(said), word, key, amount, said.shape[1] * k)
-
-
-def _spread(word: Ints, key: Ints, soft: Floats, k: int) -> tuple[Ints, Ints, Floats]:
-    """Give each soft vote one entry per class, in proportion to what it says."""
-    plain = np.isnan(soft)
-    sure, voted = np.repeat(soft[~plain], k), np.repeat(key[~plain], k)
-    classes = np.tile(np.arange(k), int((~plain).sum()))
-    amount = np.where(classes == voted % k, sure, (1 - sure) / (k - 1))
-    words = np.concatenate([word[plain], np.repeat(word[~plain], k)])
-    keys = np.concatenate([key[plain], voted - voted % k + classes])
-    return words, keys, np.concatenate([np.ones(int(plain.sum())), amount])
+    return Words(code, len(said), word, source * k + said[word, source], said.shape[1] * k)

@@ -39,9 +39,8 @@ class Words:
         ``[p]`` the word of each row.
     size
         Number of words.
-    word, key, amount
-        ``[e]`` the entries of the words: the word, ``source * k + class`` with the sources counted within the group,
-        and how much of a vote it is (soft votes spread over the classes).
+    word, key
+        ``[e]`` the entries of the words: the word, and ``source * k + class``, sources counted within the group.
     width
         Number of keys.
 
@@ -51,23 +50,22 @@ class Words:
     size: int
     word: Ints
     key: Ints
-    amount: Floats
     width: int
 
     def matrix(self) -> Floats:
         """Write the words out, ``[size, width]``."""
         matrix = np.zeros((self.size, self.width))
-        matrix[self.word, self.key] = self.amount
+        matrix[self.word, self.key] = 1
         return matrix
 
     def per_word(self, values: Floats) -> Floats:
         """Sum ``[width]`` values over the entries of each word: ``[size]``."""
-        return _sums(self.word, self.amount * values[self.key], self.size)
+        return _sums(self.word, values[self.key], self.size)
 
     def per_key(self, values: Floats) -> Floats:
         """Sum ``[p]`` values over the entries of each key: ``[width]``."""
         sums = _sums(self.code, values, self.size)
-        return _sums(self.key, self.amount * sums[self.word], self.width)
+        return _sums(self.key, sums[self.word], self.width)
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,10 @@ class Problem:
         ``[p]`` the known class or -1, and the cross-fitting fold of rows with gold, or -1.
     gold_weight
         How many times a vote on a gold row counts in learning about its source.
+    sure
+        ``[m]`` how sure the sources say they are, 0 as a guess and 1 as a plain vote.
+    family
+        ``[m]`` sources of one number are levels of one model, of which one speaks at a time; numbers from 0 on.
 
     """
 
@@ -101,6 +103,8 @@ class Problem:
     gold: Ints
     fold: Ints
     gold_weight: float
+    sure: Floats
+    family: Ints
 
     @property
     def m(self) -> int:
@@ -115,8 +119,8 @@ class Problem:
     @cached_property
     def given(self) -> Floats:
         """How many sources voted, ``[p]``."""
-        votes: Floats = np.rint(self.per_row(np.ones((1, self.m, self.k)))[0])  # a soft vote adds up to almost one
-        return votes
+        given: Floats = self.per_row(np.ones((1, self.m, self.k)))[0]
+        return given
 
     @cached_property
     def weight(self) -> Floats:
@@ -132,12 +136,6 @@ class Problem:
     def votes(self) -> Floats:
         """Number of votes by source and class, ``[m, k]``."""
         found: Floats = self.per_vote(self.counts[None])[0]
-        return found
-
-    @cached_property
-    def checkable(self) -> Floats:
-        """The weight of the votes that can be checked, by source and class, ``[m, k]``."""
-        found: Floats = self.per_vote(self.checked[None])[0]
         return found
 
     def of_kind(self, *kinds: str) -> Bools:
@@ -199,6 +197,10 @@ class Problem:
             piece = np.hstack([matrix[group.code[rows]] for group, matrix in zip(self.groups, matrices, strict=True)])
             counts += (piece * self.counts[rows, None]).T @ piece
         return counts
+
+    def without_gold(self) -> Problem:
+        """Forget all gold."""
+        return replace(self, gold=np.full_like(self.gold, -1), fold=np.full_like(self.fold, -1))
 
     def sample(self, most: int) -> Problem:
         """Keep at most so many rows, evenly spread, and every row with gold."""

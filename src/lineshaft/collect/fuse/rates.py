@@ -23,6 +23,7 @@ from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem
 
 if TYPE_CHECKING:
     from lineshaft.collect.fuse.checks import Bools, Floats
+    from lineshaft.collect.fuse.redundancy import Redundancy
 
 ROUNDS, TOLERANCE = 50, 1e-4
 
@@ -36,23 +37,38 @@ class RatesStep:
     sources
         ``[m]`` which sources are rules.
     strength, precision
-        a and p0: that many pseudo-votes of that precision. 20-200 and 0.7-0.9 make little difference.
+        a and p0: that many pseudo-votes of that precision, or of less for a source that says that it is less sure.
+        20-200 and 0.7-0.9 make little difference.
+    redundancy
+        Who repeats whom: a vote then weighs, and checks others, by how much of it is news.
 
     """
 
     sources: Bools
     strength: float = 50.0
     precision: float = 0.8
+    redundancy: Redundancy | None = None
 
     def learn(self, problem: Problem, state: em.State) -> tuple[Floats, Floats]:
         """Weigh every (source, class) by log TPR / FPR; a vote speaks for its own class only."""
-        agreeing = np.einsum("cjc->jc", problem.per_vote(problem.checked * state.agreement))
-        precision = (agreeing + self.strength * self.precision) / (problem.checkable + self.strength)
-        true_rate = (problem.votes * precision + 0.5) / (state.total + 1)
-        false_rate = (problem.votes * (1 - precision) + 0.5) / (state.total.sum() - state.total + 1)
-        weights = np.log(true_rate) - np.log(false_rate)
+        weights = self._weights(problem, state, problem.checked)
+        if self.redundancy is not None:
+            news = self.redundancy.news(problem, state.q, weights)
+            others = np.clip(problem.per_row(news[None])[0] - 1, 0, 1)
+            weights = news * self._weights(problem, state, problem.weight * np.where(problem.gold >= 0, 1.0, others))
         scores: Floats = weights[:, :, None] * np.eye(problem.k) * self.sources[:, None, None]
         return scores, np.zeros(problem.k)
+
+    def _weights(self, problem: Problem, state: em.State, checked: Floats) -> Floats:
+        """Return the weight of each vote, ``[m, k]``, learnt where ``[p]`` rows can check it."""
+        agreeing = np.einsum("cjc->jc", problem.per_vote(checked * state.agreement))
+        votes, guess = problem.per_vote(checked[None])[0], 1 / problem.k
+        believed = guess + (self.precision - guess) * problem.sure[:, None]
+        precision = (agreeing + self.strength * believed) / (votes + self.strength)
+        true_rate = (problem.votes * precision + 0.5) / (state.total + 1)
+        false_rate = (problem.votes * (1 - precision) + 0.5) / (state.total.sum() - state.total + 1)
+        weights: Floats = np.log(true_rate) - np.log(false_rate)
+        return weights
 
 
 class Rates(Additive):
@@ -75,9 +91,12 @@ class Rates(Additive):
         super().__init__(k, gold_weight)
         self.strength, self.precision = strength, precision
 
-    def fit(self, L: Any, gold: Any = None, confidence: Any = None) -> Self:  # noqa: N803
-        """Learn from n x m votes, -1 for abstain; ``gold``: n class numbers, -1 unknown, clamps those rows."""
-        found = self._problem(L, "rule", gold, confidence)
+    def fit(self, L: Any, gold: Any = None, confidence: Any = None) -> Self:  # noqa: ARG002, N803
+        """Learn from n x m votes, -1 for abstain; ``gold``: n class numbers, -1 unknown, clamps those rows.
+
+        Confidences play no part.
+        """
+        found = self._problem(L, "rule", gold)
         everything, nothing = np.ones(found.m, bool), np.zeros(found.m, bool)
         step = RatesStep(everything, self.strength, self.precision)
         return self._adopt(found, em.run(found, [step], nothing, rounds=ROUNDS, tolerance=TOLERANCE))

@@ -54,9 +54,12 @@ class SilenceStep:
         weighted = problem.weight * state.q
         rows = weighted.sum(axis=1) + self.smooth * (problem.k + 1)
         said = np.moveaxis(problem.per_vote(weighted), 0, 2) + self.smooth
-        silent = np.log(np.maximum(rows - said.sum(axis=1), _NEVER))
-        scores = (np.log(said) - silent[:, None, :]) * self.sources[:, None, None]
-        prior = np.log(em.balanced(state.total)) + ((silent - np.log(rows)) * self.sources[:, None]).sum(axis=0)
+        spoken = np.zeros((problem.family.max(initial=-1) + 1, problem.k))
+        np.add.at(spoken, problem.family, said.sum(axis=1))
+        silent = np.log(np.maximum(rows - spoken, _NEVER))
+        own, families = self.sources[:, None], np.unique(problem.family[self.sources])
+        scores = (np.log(said) - silent[problem.family][:, None, :]) * own[:, :, None]
+        prior = np.log(em.balanced(state.total)) + (silent - np.log(rows))[families].sum(axis=0)
         return scores, prior
 
 
@@ -85,7 +88,7 @@ class Meetings:
         cells, unknowns = np.flatnonzero(problem.votes >= LEAST), (int((problem.votes > 0).sum()) + 1) * problem.k - 1
         if len(cells) > MOST:
             cells = cells[:0]
-        return cls(cells, problem.together(cells) * _pairs(cells // problem.k), unknowns)
+        return cls(cells, problem.together(cells) * _pairs(problem, cells), unknowns)
 
     @property
     def often(self) -> int:
@@ -96,12 +99,13 @@ class Meetings:
         """Return how many pairs can test a fit, and its chi-square per pair: up to about 1 where it holds."""
         mass = fit.q * problem.counts
         said = problem.per_vote(mass).reshape(problem.k, -1)[:, self.cells]
-        expected = (said / np.maximum(mass.sum(axis=1), _NEVER)[:, None]).T @ said * _pairs(self.cells // problem.k)
+        expected = (said / np.maximum(mass.sum(axis=1), _NEVER)[:, None]).T @ said * _pairs(problem, self.cells)
         tested = expected >= LEAST
         excess = (self.met - expected)[tested] ** 2 / expected[tested]
         return int(tested.sum()), float(excess.mean()) if excess.size else 0.0
 
 
-def _pairs(source: Ints) -> Bools:
-    """Take each pair of votes of different sources once."""
-    return source[:, None] < source[None, :]
+def _pairs(problem: Problem, cells: Ints) -> Bools:
+    """Take each pair of votes once that could meet: of different sources, which are no levels of one model."""
+    family = problem.family[cells // problem.k]
+    return np.triu(family[:, None] != family)
