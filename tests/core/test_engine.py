@@ -118,3 +118,8 @@ def _runs(number):
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_work_that_cannot_be_sent_is_named():
+    with LocalProcesses(1) as engine, pytest.raises(UsageError, match=r"lambda.* top level"):
+        list(engine.map(lambda part: part, [1, 2]))

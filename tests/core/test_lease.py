@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from lineshaft.core import lease
 from lineshaft.core.catalog import leases, now
-from lineshaft.errors import LeaseLost
+from lineshaft.errors import LeaseLost, UsageError
 
 HOLDER = """
 import sys, time
@@ -120,3 +120,10 @@ def test_a_reused_process_number_is_another_process():
     assert not lease.is_dead(lease.holder_now())
     assert lease.is_dead(f"{machine} {number} 1 -")
     assert not lease.is_dead(f"another-machine {number} 1 -")
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_a_term_that_is_no_time_is_refused(monkeypatch, text):
+    monkeypatch.setenv("LINESHAFT_LEASE_SECONDS", text)
+    with pytest.raises(UsageError, match="LINESHAFT_LEASE_SECONDS"):
+        lease.term()

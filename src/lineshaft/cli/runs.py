@@ -46,9 +46,10 @@ def run(
     started = time.perf_counter()
     with own_output(alone=as_json), Console(quiet=as_json) as console, listening(console.hear):
         main = _main_of(script.load(file), file)
-        current = Run(file.name, engine=LocalProcesses(workers) if workers else InProcess())
+        engine = LocalProcesses(workers) if workers else None
+        current = Run(file.name, engine=engine or InProcess())
         try:
-            with current:
+            with engine or contextlib.nullcontext(), current:
                 main(current)
         except BaseException:  # a run that failed, or was refused, has a page too
             with contextlib.suppress(LineshaftError):

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from lineshaft.collect.fuse.label_model import LabelModel
 from lineshaft.collect.fuse.majority import tally
-from lineshaft.collect.html import html_table
 from lineshaft.collect.labels import gold_numbers
+from lineshaft.core.html import html_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

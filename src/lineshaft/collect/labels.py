@@ -18,8 +18,8 @@ import numpy.typing as npt
 from lineshaft.collect.classes import class_number
 from lineshaft.collect.fuse.additive import Additive
 from lineshaft.collect.fuse.label_model import LabelModel
-from lineshaft.collect.html import html_table
 from lineshaft.collect.reasons import explained
+from lineshaft.core.html import html_table
 from lineshaft.errors import DataError, UsageError
 
 if TYPE_CHECKING:

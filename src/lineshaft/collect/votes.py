@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineshaft.collect.fuse.checks import ABSTAIN, MAX_CLASSES, confidence_of, kinds_of, matrix
-from lineshaft.collect.html import html_table
+from lineshaft.core.html import html_table
 from lineshaft.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -61,6 +61,13 @@ class LocalProcesses:
         except BrokenProcessPool as error:
             self.close()
             raise StepFailed("a worker process died (killed, or out of memory); run again to go on") from error
+        except Exception as error:
+            if _unsendable(error):
+                raise UsageError(
+                    f"a worker process cannot be sent this work: {error}; give a function that is defined at the top "
+                    "level of a file instead of a lambda or an inner one, or run without workers"
+                ) from error
+            raise
 
     def close(self) -> None:
         """Let the workers go; what they have not begun is dropped."""
@@ -81,6 +88,13 @@ class LocalProcesses:
             told = (script.allowed(), loaded)
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=told)
         return self._pool
+
+
+def _unsendable(error: Exception) -> bool:
+    """Say whether sending failed, and not the work: Python has no one class for that."""
+    return type(error).__name__ == "PicklingError" or (
+        isinstance(error, AttributeError | TypeError) and "pickle" in str(error)
+    )
 
 
 def merge(function: Callable[[Result, Result], Result], results: Iterable[Result]) -> Result:

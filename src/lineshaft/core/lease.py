@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import uuid
@@ -21,12 +22,19 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from lineshaft.core.catalog import Catalog, leases, now
-from lineshaft.errors import LeaseLost, StorageError
+from lineshaft.errors import LeaseLost, StorageError, UsageError
 
 
 def term() -> float:
     """Return for how many seconds a lease holds without a heartbeat (``LINESHAFT_LEASE_SECONDS``, default 30)."""
-    return float(os.environ.get("LINESHAFT_LEASE_SECONDS", "30"))
+    text = os.environ.get("LINESHAFT_LEASE_SECONDS", "30")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"LINESHAFT_LEASE_SECONDS is a number of seconds above 0, not {text!r}")
+    return seconds
 
 
 @dataclass(frozen=True)

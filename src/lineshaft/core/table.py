@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lineshaft.core.codec import chunks_of, plain
+from lineshaft.core.html import html_table
 from lineshaft.errors import DataError
 
 if TYPE_CHECKING:
@@ -109,7 +110,12 @@ class Table:
         return f"Table({len(self)} rows: {', '.join(self.columns)})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{self.arrow.slice(0, 10).to_pandas().to_html(index=False)}"
+        first = self.arrow.slice(0, 10)
+        return html_table(
+            repr(self),
+            first.column_names,
+            zip(*(first.column(i).to_pylist() for i in range(first.num_columns)), strict=True),
+        )
 
 
 def read_table(source: Any, key: str | Sequence[str] | None = None) -> Table:

@@ -1,6 +1,6 @@
 """Tables for notebooks: every cell is escaped."""
 
-from lineshaft.collect.html import html_table
+from lineshaft.core.html import html_table
 
 
 def test_a_table_has_its_caption_header_and_rows():
