@@ -308,3 +308,23 @@ def test_classes_with_every_kind_of_annotation_are_named_alike_before_and_after_
     write(tmp_path, main_script=ANNOTATED)
     resolved = "import typing\ntyping.get_type_hints(m.TD)\nprint(fingerprint(m.f).digest)"
     assert elsewhere(tmp_path, resolved) == named(tmp_path).digest
+
+
+def test_copying_an_object_leaves_the_name_of_its_class_as_it_was(tmp_path):
+    write(tmp_path, main_script="class A:\n    def __init__(self): self.k = 1\nV = A()\ndef f(): return A\n")
+    code = "import copy\nbefore = fingerprint(m.f).digest\ncopy.copy(m.V)\nprint(before == fingerprint(m.f).digest)"
+    assert elsewhere(tmp_path, code) == "True"
+
+
+def test_a_module_imported_by_a_constant_name_is_followed(tmp_path):
+    source = "import importlib\ndef f(): return importlib.import_module('helper').g()\n"
+    write(tmp_path, main_script=source, helper="def g(): return 1\n")
+    before = named(tmp_path).digest
+    write(tmp_path, helper="def g(): return 2\n")
+    assert named(tmp_path).digest != before
+
+
+def test_a_module_imported_by_a_computed_name_is_refused(tmp_path):
+    write(tmp_path, main_script="from importlib import import_module\ndef f(x): return import_module(x)\n")
+    with pytest.raises(FingerprintError, match=r"name it computes.*version="):
+        named(tmp_path)

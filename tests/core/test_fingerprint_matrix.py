@@ -7,6 +7,11 @@ import pytest
 from core.edits import digest
 
 CHANGES = {
+    # what is imported by a name that the code gives
+    "module imported by name": (
+        "import importlib\ndef f(): return importlib.import_module('json').dumps",
+        "import importlib\ndef f(): return importlib.import_module('csv').reader",
+    ),
     # what the function itself says
     "variable renamed": ("def f(x):\n    a = x\n    return a", "def f(x):\n    b = x\n    return b"),
     "operator": ("def f(x): return x + 1", "def f(x): return x - 1"),
@@ -280,6 +285,16 @@ CHANGES = {
     "which function of a library": (
         "from math import sin as g\ndef f(x): return g(x)",
         "from math import cos as g\ndef f(x): return g(x)",
+    ),
+    "field left out of comparisons": (
+        (
+            "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
+            "V = A(1)\ndef f(): return V"
+        ),
+        (
+            "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
+            "V = A(2)\ndef f(): return V"
+        ),
     ),
 }
 
@@ -591,16 +606,6 @@ SAME = {
         (
             "from functools import cached_property\nclass A:\n    @cached_property\n    def g(self): return 1\n"
             "V = A()\nV.g\ndef f(): return V"
-        ),
-    ),
-    "field left out of comparisons": (
-        (
-            "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
-            "V = A(1)\ndef f(): return V"
-        ),
-        (
-            "from dataclasses import dataclass, field\n@dataclass\nclass A:\n    k: int = field(compare=False)\n"
-            "V = A(2)\ndef f(): return V"
         ),
     ),
     "value of a rebound global": (

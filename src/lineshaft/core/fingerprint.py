@@ -39,6 +39,7 @@ from typing import Any
 
 from lineshaft.core import source
 from lineshaft.core.owner import OWN, PYTHON, owner, owner_unimported
+from lineshaft.core.reach import reached
 from lineshaft.errors import FingerprintError
 
 _LANGUAGE = (PYTHON, sys.flags.optimize)  # -O takes assertions away
@@ -55,6 +56,7 @@ _CLASS_NOISE = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__firstlineno__", "__static_attributes__",
     "__annotate__", "__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl",
     "__parameters__", "__orig_bases__", "__match_args__", "__dataclass_params__", "__slots__",
+    "__slotnames__",  # which copying writes
 }  # fmt: skip
 _PLACE = {  # says where code lies, not what it does
     "__name__", "__file__", "__spec__", "__loader__", "__package__", "__path__", "__cached__", "__builtins__",
@@ -372,12 +374,14 @@ class _Walk:
 
     def _import(self, module: str, names: tuple[str, ...], level: int, space: Mapping[str, Any]) -> Any:
         """Describe an import inside a function; only the user's own modules are really imported for it."""
+        if not module and not level:
+            return self._import_of_what_is_computed()
         if level:
             module = importlib.util.resolve_name("." * level + module, space.get("__package__") or "")
         if (owned := owner_unimported(module)) is not None:
             return self._owned(owned, module)
         if module.partition(".")[0] == OWN and self._inside is not None:
-            return ("own", module)
+            return ("own", module, *(reached(f"{module}.{name}") for name in names), reached(module))
         try:
             loaded = importlib.import_module(module)
         except ImportError:
@@ -386,6 +390,14 @@ class _Walk:
             return tuple(self._chain(loaded, (module, name), module) for name in names)
         packages = [module.rsplit(".", count)[0] for count in range(module.count(".") + 1)]
         return tuple(self._describe(sys.modules[name]) for name in packages)  # ``import a.b`` binds a
+
+    def _import_of_what_is_computed(self) -> Any:
+        if self._inside is not None:
+            return "computed"
+        raise FingerprintError(
+            f"{self._trail()} imports a module whose name it computes, so its code cannot be named; import it by a "
+            "constant name, or name this step with version="
+        )
 
     def _module(self, module: types.ModuleType) -> Any:
         """Describe a module used as a value: by owner, else by all that it holds, a package by all its files too."""
@@ -547,9 +559,9 @@ def _members(kind: type) -> list[tuple[str, Any]]:
 
 
 def _lasting(value: Any, state: dict[Any, Any]) -> dict[Any, Any]:
-    """Drop from an object's state what counts for nothing: cached properties, fields left out of comparisons."""
-    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
-    left_out = {item.name for item in fields if not item.compare}
+    """Drop what counts for nothing: cached properties, fields that lineshaft's own classes do not compare."""
+    ours = dataclasses.is_dataclass(value) and type(value).__module__.partition(".")[0] == OWN
+    left_out = {item.name for item in dataclasses.fields(value) if not item.compare} if ours else set()
     cached = functools.cached_property
     return {
         key: item
@@ -598,6 +610,9 @@ def _used(code: types.CodeType) -> tuple[list[tuple[str, ...]], list[tuple[str, 
                 continue
             if chain:
                 chains.add(tuple(chain))
+                if chain[-1] == "import_module":
+                    named = step.argval if step.opname == "LOAD_CONST" and isinstance(step.argval, str) else ""
+                    imports.add((named, (), 0))
                 chain = []
             if step.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}:
                 chain = [str(step.argval)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lineshaft.errors import TrainingError
+from lineshaft.errors import Diverged
 from lineshaft.train.batches import call
 from lineshaft.train.builder import arguments
 from lineshaft.train.randomness import untouched
@@ -67,7 +67,7 @@ class History:
         if self.validation:
             loss, accuracy = evaluate(training.model, self.loss, *self.validation, self.batch)
             if not math.isfinite(loss):
-                raise TrainingError(
+                raise Diverged(
                     f"the validation loss after epoch {training.epoch} is {loss}; check the validation rows, or lower "
                     f"the learning rate"
                 )
