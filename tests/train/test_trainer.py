@@ -11,7 +11,7 @@ from toys import head, learnable, letters
 
 import lineshaft as ls
 from lineshaft.core.codec import encode
-from lineshaft.errors import DataError, TrainingError, UsageError
+from lineshaft.errors import DataError, Diverged, TrainingError, UsageError
 from lineshaft.train.history import evaluate
 from lineshaft.train.targets import Targets
 from lineshaft.train.trainer import Shuffled, train
@@ -151,7 +151,7 @@ def test_early_stopping_by_the_script(script, patience, epochs, best):
 
 
 def test_a_validation_loss_of_nan_is_an_error():
-    with pytest.raises(TrainingError, match="the validation loss after epoch 2 is nan"):
+    with pytest.raises(Diverged, match="the validation loss after epoch 2 is nan"):
         scripted([1.0, math.nan], None, 2)
 
 

@@ -134,11 +134,14 @@ class Trained(ForTask[Content]):
         The features function that it was trained with; a run computes its chunks once for all who need them.
     schema
         The schema that its training rows had passed; the server checks requests against it.
+    taught
+        The labels that it learnt from: their rows cannot judge it.
 
     """
 
     features: Features
     schema: Artifact | None = None
+    taught: Artifact | None = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lineshaft.core import names
 from lineshaft.core.artifact import Artifact
 from lineshaft.core.step import Step, is_pending, make
-from lineshaft.core.table import Table
+from lineshaft.core.table import ROW_ID, Table
 from lineshaft.errors import Refused, UsageError
 from lineshaft.release.evaluate import Report
+from lineshaft.release.rules import Verdict
 from lineshaft.run.handles import Handle, Rows, Trained
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lineshaft.core.task import Task
     from lineshaft.release.rules import Rule
     from lineshaft.run.facade import Run
+    from lineshaft.run.training import Search
     from lineshaft.train.model import Model
 
 TRIED_ROWS = 16  # sent to the real server before a model is blessed
@@ -81,18 +83,22 @@ class Ground:
         return make("evaluate", measure_model, inputs, outputs, how, aside=aside)
 
 
-def evaluate(run: Run, model: Trained[Model], ground: Ground) -> Handle[Report]:
+def evaluate(run: Run, model: Trained[Model] | Search, ground: Ground) -> Handle[Report]:
     """Measure a model."""
+    model = _one(model)
     return Handle(_measure(run, model, ground), run.home, Report.from_payload)
 
 
-def bless(run: Run, model: Trained[Model], ground: Ground, rules: Sequence[Rule]) -> Blessed:
+def bless(run: Run, model: Trained[Model] | Search, ground: Ground, rules: Sequence[Rule]) -> Blessed:
     """Measure, compare, try, judge."""
+    model = _one(model)
     if not rules:
         raise UsageError("a blessing needs at least one rule, say at_least('accuracy', 0.7)")
     report = _measure(run, model, ground)
     trial = run.session.one(_trial(model, ground.on))["report"]
     inputs = {"model": model.artifact, "report": report, "trial": trial}
+    if model.taught is not None:
+        inputs["held_out"] = run.session.one(_held_out(model.taught, ground.on))["report"]
     for name in sorted({rule.baseline for rule in rules if rule.baseline is not None}):
         before = _baseline(run, name, model, ground)
         if before is not None:
@@ -100,6 +106,13 @@ def bless(run: Run, model: Trained[Model], ground: Ground, rules: Sequence[Rule]
     made = run.session.one(make("bless", judge, inputs, {"blessing": "Blessing"}, {"rules": tuple(rules)}))
     blessing: Handle[dict[str, Any]] = Handle(made["blessing"], run.home, dict)
     return Blessed(model.artifact, Handle(report, run.home, Report.from_payload), blessing)
+
+
+def _one(model: Trained[Model] | Search) -> Trained[Model]:
+    """Take a search for its best model."""
+    from lineshaft.run.training import Search
+
+    return model.best if isinstance(model, Search) else model
 
 
 def _measure(run: Run, model: Trained[Model], ground: Ground) -> Artifact:
@@ -139,6 +152,11 @@ def _baseline(run: Run, name: str, model: Trained[Model], ground: Ground) -> Art
 def _trial(model: Trained[Model], on: Rows) -> Step:
     inputs = {"model": model.artifact, "rows": on.artifact} | ({} if model.schema is None else {"schema": model.schema})
     return make("trial", try_in_server, inputs, {"report": "Report"}, aside={"digest": model.digest})
+
+
+def _held_out(taught: Artifact, on: Rows) -> Step:
+    inputs = {"taught": taught, "row_view": on.view([])}
+    return make("held out", count_taught, inputs, {"report": "Report"}, aside={"rows": on.artifact})
 
 
 def measure_model(
@@ -181,13 +199,28 @@ def try_in_server(model: Tensors, rows: pa.Table, digest: str, schema: str | Non
     return {"report": trial(model, digest, Table(rows), schema, TRIED_ROWS)}
 
 
+def count_taught(taught: pa.Table, rows: pa.Table) -> dict[str, Any]:
+    """Count the rows to judge on that the model has learnt from."""
+    learnt = set(taught.column(ROW_ID).to_pylist())
+    seen = sum(row in learnt for row in rows.column(ROW_ID).to_pylist())
+    return {"report": {"rows": rows.num_rows, "taught": seen}}
+
+
 def judge(
-    model: Tensors, report: dict[str, Any], trial: dict[str, Any], rules: Sequence[Rule], **live: dict[str, Any]
+    model: Tensors,
+    report: dict[str, Any],
+    trial: dict[str, Any],
+    rules: Sequence[Rule],
+    held_out: dict[str, Any] | None = None,
+    **live: dict[str, Any],
 ) -> dict[str, Any]:
-    """Let every rule say what it thinks."""
+    """Let every rule say what it thinks; none can be kept on rows that the model has learnt from."""
     del model  # an input so that lineage leads from the blessing to the model
     own = Report.from_payload(report)
     verdicts = []
+    if held_out is not None and held_out["taught"]:
+        told = f"rows to judge on that the model was trained on ({held_out['rows']} in all)"
+        verdicts.append(Verdict(told, passed=False, seen=float(held_out["taught"]), wanted=0.0))
     for rule in rules:
         other = live.get(f"live {rule.baseline}")
         verdicts.append(rule.judge(own, None if other is None else Report.from_payload(other)))

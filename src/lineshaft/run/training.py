@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lineshaft.core import script
 from lineshaft.core.codec import Tensors
 from lineshaft.core.events import emit
 from lineshaft.core.step import Step, is_pending, make, pending
@@ -104,7 +105,17 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
         raise UsageError(f"validation={plan.validation} is not a share: give 0 or more, below 1")
     if plan.metric not in (known := METRICS[: len(METRICS) if plan.validation else 1]):
         raise UsageError(f"there is no metric {plan.metric!r} to select by; there are {', '.join(known)}")
+    if plan.task.gold in plan.recipe.inputs.reads:
+        raise UsageError(
+            f"{plan.recipe.inputs!r} reads {plan.task.gold!r}, the gold of task {plan.task.name!r}: a model that sees "
+            "the answer has learnt nothing; take the column out of reads"
+        )
+    where = [script.reference(part) for part in (plan.recipe.builder, plan.recipe.inputs)]  # refuses before training
     trainer = _Trainer(run, plan, rows, labels, run.features(rows, plan.recipe.inputs))
+
+    def made_of(model: Artifact) -> Trained[Model]:
+        return Trained(model, run.home, load, plan.task, plan.recipe.inputs, rows.schema, labels.artifact)
+
     candidates = expand(plan.space, plan.how, plan.n, plan.seed)
     trainer.candidates = candidates
     policy = Halving(plan.rungs, plan.halving or 2, plan.higher)
@@ -112,18 +123,18 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
         selection = search(candidates, policy, plan.metric, trainer.rung)
     except _Unknown:
         unknown = pending("Model", "train")
-        return Search(Trained(unknown, run.home, load, plan.task, plan.recipe.inputs, rows.schema), None, ())
+        return Search(made_of(unknown), None, ())
     winner = trainer.states[selection.best]
     inputs = {"state": winner} | ({"schema": rows.schema} if rows.schema is not None else {})
     how = {
         "recipe": plan.recipe.with_(candidates[selection.best]),
         "task": plan.task,
         "schema_digest": rows.schema and rows.schema.digest,
+        "where": where,
     }
     made = run.session.one(make("model", finish, inputs, {"model": "Model"}, how))
     curves = [Handle(trainer.curves[index], run.home, dict) for index in range(len(candidates))]
-    best = Trained(made["model"], run.home, load, plan.task, plan.recipe.inputs, rows.schema)
-    return Search(best, selection, curves)
+    return Search(made_of(made["model"]), selection, curves)
 
 
 class _Unknown(Exception):  # noqa: N818 - a dry run's way out of a search, not an error
@@ -253,10 +264,10 @@ def examples(
 
 
 def finish(
-    state: Tensors, recipe: Recipe, task: Task, schema_digest: str | None, schema: str | None = None
+    state: Tensors, recipe: Recipe, task: Task, schema_digest: str | None, where: Any, schema: str | None = None
 ) -> dict[str, Any]:
-    """Make the model of a finished training."""
-    del schema  # an input for the lineage: its digest is in the model
+    """Make the model of a finished training; it says where its functions stand, so one that moved is made anew."""
+    del where, schema  # the one is what the model will say, the other an input for the lineage: its digest is in it
     from lineshaft.train.model import assemble
     from lineshaft.train.trainer import Trained
 
