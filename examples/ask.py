@@ -15,6 +15,8 @@ SENTENCES = [
     "A handsome production that has nothing to say.",
 ]
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
+
 
 def main() -> None:
     token_file = Path(tempfile.mkdtemp()) / "token"
@@ -58,7 +60,7 @@ def ask(url: str, token: str, rows: list[dict]) -> tuple[int, dict]:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/v1/models/reviews/predict", json.dumps({"rows": rows}).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with DIRECT.open(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

@@ -105,6 +105,29 @@ def test_a_schema_is_inferred_written_once_and_holds(numbers, tmp_path, lineshaf
     assert out.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("text", "keys", "said"),
+    [
+        ("id,n\na,1\na,2\n", ["id"], "the key 'id' has 1 different values in 2 rows"),
+        ("id,n\na,1\n,2\n", ["id"], "the key 'id' is null in 1 of 2 rows"),
+        ("id,n\na,1\na,1\n", ["id", "n"], "the key id, n is not unique"),
+        ("id,n\n", [], "there are no rows"),
+    ],
+)
+def test_a_schema_that_its_own_data_break_is_not_written(text, keys, said, tmp_path, lineshaft):
+    out, options = tmp_path / "s.toml", [option for name in keys for option in ("--key", name)]
+    err = lineshaft("schema", "infer", written(tmp_path, "d.csv", text), *options, "--out", out).refused(
+        2, "DataError: "
+    )
+    assert said in err
+    assert not out.exists()
+
+
+def test_a_check_names_rows_by_the_key_of_the_schema(numbers, tmp_path, lineshaft):
+    text = '[dataset]\nkey = ["id"]\n[columns.id]\ntype = "string"\n[columns.n]\ntype = "int"\nrange = {max = 2}\n'
+    assert "e.g. row c;" in lineshaft("check", numbers, "--schema", written(tmp_path, "s.toml", text)).out
+
+
 def test_options_of_infer_count(numbers, odd, lineshaft):
     plain = lineshaft("schema", "infer", numbers, "--json", "--gold", "n", "--no-ranges").json
     assert plain["dataset"]["gold"] == ["n"]
@@ -183,6 +206,41 @@ def test_gold_judges_the_sources(project, lineshaft):
     lineshaft("label", "apply", project.script, project.data, "--gold", "nope").refused(
         2, "DataError: no column 'nope'"
     )
+
+
+FAILING = """
+import lineshaft as ls
+task = ls.Task("t", classes=["no", "yes"])
+@ls.labeling_function(reads=["n"])
+def raises(x):
+    return "yes" if 1 / (x.n - 2) else None
+@ls.labeling_function(reads=["n"])
+def says_nonsense(x):
+    return 0.5
+@ls.labeling_function(reads=["n"])
+def works(x):
+    return "yes"
+"""
+
+
+def test_sources_that_fail_are_shown_in_words(tmp_path, lineshaft):
+    data = written(tmp_path, "d.csv", "row_id,n\na,1\nb,2\nc,3\n")
+    done = lineshaft("label", "apply", written(tmp_path, "failing.py", FAILING), data)
+    assert done.code == 0
+    *_, covered, raises, nonsense = done.out.splitlines()
+    assert covered == "3 of 3 rows covered"
+    place = "(failing.py:6)"
+    assert raises == f"source raises failed on 1 of 3 rows, first on b: ZeroDivisionError: division by zero {place}"
+    assert nonsense.startswith("source says_nonsense failed on 3 of 3 rows, first on a: ValueError: 0.5 is no vote")
+
+
+def test_sources_that_fail_are_in_the_document(tmp_path, lineshaft):
+    data = written(tmp_path, "d.csv", "row_id,n\na,1\nb,2\nc,3\n")
+    found = lineshaft("label", "apply", written(tmp_path, "failing.py", FAILING), data, "--json").json
+    assert [(one["source"], one["rows"], one["first"]) for one in found["faults"]] == [
+        ("raises", 1, "b"), ("says_nonsense", 3, "a")
+    ]  # fmt: skip
+    assert found["faults"][0]["error"].startswith("ZeroDivisionError: ")
 
 
 def test_the_task_is_that_of_the_gold_column(tmp_path, lineshaft):

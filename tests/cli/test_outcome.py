@@ -228,3 +228,12 @@ def test_control_c_ends_a_run_with_130_and_the_run_is_on_record(tmp_path):
     listed = command("runs", "--json", env=environment)
     (row,) = json.loads(listed.stdout)["runs"]
     assert (row["status"], row["script"]) == ("interrupted", "waiting.py")
+
+
+def test_a_script_that_exits_with_words_has_failed_and_has_not_answered_no(capsys):
+    assert ending(SystemExit("no data today"), capsys) == (3, "no data today\n")
+
+
+@pytest.mark.parametrize("code", [0, 1, 7, None])
+def test_a_script_that_exits_with_a_number_has_chosen_it(code, capsys):
+    assert ending(SystemExit(code), capsys) == (code, "")

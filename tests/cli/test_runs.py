@@ -122,11 +122,12 @@ def test_a_page_that_cannot_be_written_is_3_and_the_run_is_done(steps, tmp_path,
 # ---- why
 
 
-def test_why_tells_what_would_run_and_computes_nothing(steps, lineshaft):
+def test_why_tells_what_would_run_and_computes_nothing(steps, lineshaft, tmp_path):
     done = lineshaft("why", steps)
     assert done.code == 0
     assert "step one: runs\n    never ran before\n" in done.out
     assert "step double: runs again if these bytes change" in done.out
+    assert not (tmp_path / "empty home").exists()
     assert lineshaft("runs", "--json").json["runs"] == []
     lineshaft("run", steps)
     assert lineshaft("why", steps).out == "hello2 of 2 steps would be reused\n"

@@ -1,5 +1,7 @@
 """The analysis table: its figures by hand, with and without gold, and how it prints."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from lineshaft.collect.analysis import analyze, wilson
 from lineshaft.collect.fuse.label_model import LabelModel
 from lineshaft.collect.fuse.rates import Rates
-from lineshaft.collect.votes import Votes
+from lineshaft.collect.votes import Faults, Votes
 
 L = [[0, 0, -1], [0, 1, -1], [-1, 1, -1], [-1, -1, -1]]
 VOTES = Votes.from_dense(L, ["a", "b", "c"], kinds=["rule", "rule", "person"], classes=["no", "yes"])
@@ -121,3 +123,19 @@ def test_nothing_to_analyse():
     empty = analyze(Votes.from_dense(np.zeros((0, 2), int)))
     assert [row.coverage for row in empty] == [0, 0]
     assert str(analyze(Votes.from_dense(np.zeros((3, 0), int)))).endswith("0 of 3 rows covered")
+
+
+def test_sources_that_failed_are_shown_with_count_first_row_and_error():
+    faults = (Faults("s0", 3, (("r7", "ValueError: <no>"),)), Faults("s1", 1, (("r9", "KeyError: 'x'"),)))
+    table = analyze(replace(Votes.from_dense([[0, -1], [-1, 1], [-1, -1]], ["s0", "s1"]), faults=faults))
+    assert str(table).splitlines()[-3:] == [
+        "2 of 3 rows covered",
+        "source s0 failed on 3 of 3 rows, first on r7: ValueError: <no>",
+        "source s1 failed on 1 of 3 rows, first on r9: KeyError: 'x'",
+    ]
+    shown = table._repr_html_()
+    assert "source s0 failed on 3 of 3 rows" in shown and "&lt;no&gt;" in shown and "<no>" not in shown
+
+
+def test_no_failure_no_word_of_it():
+    assert "failed" not in str(analyze(Votes.from_dense([[0], [1]])))

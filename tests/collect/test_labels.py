@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lineshaft.collect.analysis import analyze
 from lineshaft.collect.fuse.dawid_skene import DawidSkene
 from lineshaft.collect.fuse.label_model import LabelModel
 from lineshaft.collect.fuse.majority import MajorityVote
@@ -82,7 +83,7 @@ def test_experts_among_the_sources_are_experts():
 @given(hnp.arrays(np.int64, st.tuples(st.integers(0, 12), st.integers(0, 12)), elements=st.integers(-1, 2)), st.data())
 def test_reasons_sum_to_the_log_odds_and_survive_storage(L, data):
     task = Task("t", ["a", "b", "ç d"])
-    gold = {str(i): data.draw(st.integers(0, 2)) for i in data.draw(st.sets(st.integers(0, 12)))}
+    gold = {str(i): data.draw(st.integers(0, 2)) for i in data.draw(st.sets(st.integers(0, 12))) if i < len(L)}
     labels = fuse(Votes.from_dense(L, classes=task.classes), task, gold)
     for place, row_id in enumerate(labels.row_ids):
         p = float(labels.probabilities[place].max())
@@ -187,7 +188,7 @@ def test_gold_of_every_row_leaves_nothing_to_fuse():
     assert labels.weights.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("gold", [{}, None, {"elsewhere": "fresh"}, {"0": None}, {"0": -1}])
+@pytest.mark.parametrize("gold", [{}, None, {"0": None}, {"0": -1}])
 def test_gold_that_says_nothing_changes_nothing(gold):
     labels = fuse(votes([[0, 0], [1, -1]]), TASK, gold=gold)
     assert labels.tiers == ("fused", "fused")
@@ -207,6 +208,44 @@ def test_gold_that_says_nothing_changes_nothing(gold):
 def test_gold_that_is_no_class_names_its_row(gold, message):
     with pytest.raises(DataError, match=message):
         gold_numbers(votes([[0], [1]]), gold, TASK.classes)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("gold", "message"),
+    [
+        (
+            {"zzz": "fresh"},
+            "none of the 1 row ids of gold, such as 'zzz', is among the 2 rows, the first of which is '0'",
+        ),
+        ({0: "fresh", 1: "rotten"}, "such as 0, .*; row ids are strings, 0 is of type int; name rows by their row_id"),
+    ],
+)
+def test_gold_that_matches_no_row_is_refused(gold, message, fused):
+    asked = votes([[0], [1]])
+    with pytest.raises(DataError, match=message):
+        fuse(asked, TASK, gold=gold) if fused else analyze(asked, gold)
+
+
+def test_gold_where_no_row_was_asked_is_refused_too():
+    with pytest.raises(DataError, match="is among the rows, for there are none"):
+        fuse(Votes.from_dense(np.empty((0, 1), int), classes=TASK.classes), TASK, gold={"0": "fresh"})
+
+
+def test_gold_by_number_is_refused_where_class_names_look_like_numbers():
+    stars = Task("stars", ["1", "2", "3"])
+    asked = Votes.from_dense([[0], [1]], classes=stars.classes)
+    for gold in ({"0": 1}, [1, 2]):
+        with pytest.raises(DataError, match="gold of row '0': the integer 1 could be a class name or a class number"):
+            gold_numbers(asked, gold, stars.classes)
+    for gold in ({"0": "1"}, ["1", None], stars.encode(["1", None]), [stars.index("1"), -1]):
+        assert gold_numbers(asked, gold, stars.classes).tolist() == [0, -1]
+
+
+def test_unknown_gold_by_row_is_no_class_even_where_one_is_called_minus_one():
+    signs = Task("sign", ["-1", "0", "1"])
+    asked = Votes.from_dense([[0], [1]], classes=signs.classes)
+    assert gold_numbers(asked, [-1, signs.index("0")], signs.classes).tolist() == [-1, 1]
 
 
 def test_gold_comes_by_id_or_by_row_by_name_or_by_number():

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lineshaft.core.engine import InProcess
+from lineshaft.core.events import emit
 from lineshaft.core.home import Home
-from lineshaft.core.step import Session, Step, make
+from lineshaft.core.session import Session
+from lineshaft.core.step import Step, make
 from lineshaft.run.record import new_id, recorded
 
 SETTING = 1
@@ -68,6 +70,14 @@ def failing(value):
 
 class OddError(Exception):
     """An error of the user's own, not derived from any usual one."""
+
+
+def talking(value, seconds=0.0):
+    emit("source.failed", reason=f"talk {value}")
+    time.sleep(seconds)
+    if value < 0:
+        raise ValueError(value)
+    return {"x": value}
 
 
 def odd(value):

@@ -9,7 +9,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from lineshaft.core.catalog import VERSION, Catalog, names, now, runs, schema_version, uses
+from lineshaft.core.catalog import VERSION, Catalog, names, now, outputs, runs, schema_version, uses
 from lineshaft.errors import StorageError
 
 WRITER = """
@@ -147,3 +147,21 @@ def test_names_are_unique(catalog):
     with pytest.raises(StorageError, match="UNIQUE"), catalog.write() as connection:
         for _ in range(2):
             connection.execute(sa.insert(names).values(name="a", kind="Model", digest="d"))
+
+
+def test_a_wrong_statement_is_not_called_a_fault_of_the_disk(catalog):
+    with pytest.raises(StorageError, match="FOREIGN KEY") as refused, catalog.write() as connection:
+        connection.execute(sa.insert(uses).values(run="nobody", position=0, execution=1, reused=False))
+    assert "disk" not in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_a_storage_error_with_advice(tmp_path):
+    (tmp_path / "catalog.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(StorageError, match="check the disk"):
+        Catalog(tmp_path / "catalog.db")
+
+
+def test_objects_of_more_than_two_gigabytes_fit_in_every_database():
+    from sqlalchemy.dialects import postgresql
+
+    assert outputs.c.size.type.compile(postgresql.dialect()) == "BIGINT"

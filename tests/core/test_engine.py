@@ -123,3 +123,60 @@ def _runs(number):
 def test_work_that_cannot_be_sent_is_named():
     with LocalProcesses(1) as engine, pytest.raises(UsageError, match=r"lambda.* top level"):
         list(engine.map(lambda part: part, [1, 2]))
+
+
+def first_is_slow(part):
+    time.sleep(0.5 if part == 0 else 0)
+    return part * 10
+
+
+def second_fails(log, part):
+    with Path(log).open("a") as stream:
+        stream.write(f"{part}\n")
+    if part == 1:
+        raise UsageError("part 1")
+    time.sleep(0.5)
+    return part * 10
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["in process", "local processes"])
+def test_what_is_completed_comes_with_its_number_and_equals_what_map_gives(engine):
+    found = dict(engine.completed(partial(power, 2), range(5)))
+    assert [found[number] for number in range(5)] == list(engine.map(partial(power, 2), range(5)))
+    assert list(engine.completed(partial(power, 2), [])) == []
+
+
+def test_what_is_completed_first_comes_first():
+    assert list(ENGINES[1].completed(first_is_slow, range(3))) == [(1, 10), (2, 20), (0, 0)]
+
+
+def test_where_a_part_fails_those_that_run_are_yielded_and_no_other_begins(tmp_path):
+    found = []
+    with pytest.raises(UsageError, match="part 1"):
+        found.extend(ENGINES[1].completed(partial(second_fails, str(tmp_path / "log")), range(6)))
+    assert found in ([(0, 0)], [(0, 0), (2, 20)])  # whether the third began before the second failed is the clock's
+    assert len((tmp_path / "log").read_text().split()) == len(found) + 1
+
+
+def test_closing_early_waits_for_what_runs(tmp_path):
+    began = ENGINES[1].completed(partial(leave_a_file, str(tmp_path)), range(2))
+    next(began)
+    began.close()
+    assert (tmp_path / "1").exists()
+
+
+def leave_a_file(folder, part):
+    time.sleep(0.6 * part)
+    (Path(folder) / str(part)).touch()
+    return part
+
+
+def test_a_worker_that_dies_leaves_the_results_that_came_before():
+    with LocalProcesses(1) as engine, pytest.raises(StepFailed, match="worker process died"):
+        for found in engine.completed(die, range(3)):
+            assert found == (0, 0)
+
+
+def test_unsendable_work_is_named_as_it_completes_too():
+    with LocalProcesses(1) as engine, pytest.raises(UsageError, match=r"lambda.* top level"):
+        list(engine.completed(lambda part: part, [1, 2, 3]))

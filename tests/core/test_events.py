@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from lineshaft.core import events
-from lineshaft.core.events import emit, listening, progress
+from lineshaft.core.events import Event, emit, in_run, listening, progress, repeat
 
 
 def test_an_event_reaches_every_listener_in_the_block_only():
@@ -54,3 +55,28 @@ def test_progress_begins_advances_and_ends_even_on_failure():
     assert [event.kind for event in heard] == ["progress.begin", "progress.advance", "progress.end"]
     assert heard[0].facts == {"name": "train", "total": 10, "unit": "steps"}
     assert heard[1].facts == {"name": "train", "amount": 3}
+
+
+def test_what_happened_elsewhere_is_told_with_its_time_and_in_the_name_of_the_present_run():
+    heard = []
+    with listening(heard.append), in_run("here"):
+        repeat(Event("step.started", 5.0, {"step": "a"}))
+        repeat(Event("step.started", 5.0, {"step": "a"}, run="there"))
+    assert heard == [Event("step.started", 5.0, {"step": "a"}, run=name) for name in ("here", "there")]
+
+
+def test_events_are_tagged_by_the_innermost_run_of_their_thread():
+    heard = []
+    with listening(heard.append):
+        emit("a")
+        with in_run("outer"):
+            with in_run("inner"):
+                emit("b")
+            emit("c")
+            beside = threading.Thread(target=emit, args=("d",))
+            beside.start()
+            beside.join()
+        emit("e")
+    assert [(event.kind, event.run) for event in heard] == [
+        ("a", None), ("b", "inner"), ("c", "outer"), ("d", None), ("e", None),
+    ]  # fmt: skip

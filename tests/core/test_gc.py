@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
+import pytest
 import sqlalchemy as sa
 
 from core.jobs import after, marks, session, start, step_of
-from lineshaft.core import lease, names
+from lineshaft.core import gc, lease, names
 from lineshaft.core.catalog import executions, now, runs, uses
 from lineshaft.core.gc import STALE_SECONDS, sweep
 from lineshaft.core.home import Home
-from lineshaft.core.step import Session
+from lineshaft.core.session import Session
+from lineshaft.errors import StorageError
 
 
 def one_run(home, value, script="a.py", log=None):
@@ -163,3 +166,76 @@ def test_sweeping_all_the_time_does_not_harm_a_run(home, monkeypatch):
         thread.join()
     assert sum(item.objects for item in swept) >= 3
     assert home.catalog.check() == []
+
+
+def writes_at_once(home, monkeypatch):
+    """Say whether another writer gets the lock, without waiting for it."""
+    monkeypatch.setattr("lineshaft.core.catalog.BUSY_SECONDS", 0.0)
+    other = Home(home.folder).catalog
+    monkeypatch.undo()
+    try:
+        with other.write():
+            return True
+    except StorageError:
+        return False
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_listing_does_not_keep_others_from_writing(home, monkeypatch, dry_run):
+    one_run(home, 1)
+    listed, free = home.store.digests, []
+
+    def watching():
+        for item in listed():
+            free.append(writes_at_once(home, pytest.MonkeyPatch()))
+            yield item
+
+    monkeypatch.setattr(home.store, "digests", watching)
+    assert sweep(home, keep_runs=0, dry_run=dry_run).objects == 2
+    assert free == [True, True]
+
+
+def test_others_write_between_two_batches_of_deletions(home, monkeypatch):
+    monkeypatch.setattr(gc, "BATCH", 1)
+    for number in range(3):
+        home.put("Value", number)
+    free, pause = [], time.sleep
+
+    def look(seconds):
+        free.append(writes_at_once(home, pytest.MonkeyPatch()))
+        pause(seconds)
+
+    monkeypatch.setattr(gc.time, "sleep", look)
+    assert sweep(home).objects == 3
+    assert free == [True] * 3
+
+
+def test_what_is_named_while_the_sweep_is_under_way_stays(home, monkeypatch):
+    """Between the listing and the deletion a run computes the very bytes that lay there unnamed."""
+    stray = home.put("Value", 3)
+    delete = gc._delete
+
+    def late(home_, digests):
+        with session(Home(home.folder)) as shaft:
+            assert shaft.one(step_of(start))["x"] == stray
+        return delete(home_, digests)
+
+    monkeypatch.setattr(gc, "_delete", late)
+    assert sweep(home, keep_runs=1).objects == 0
+    assert home.store.has(stray)
+
+
+@pytest.mark.parametrize("keep_runs", [0, 1, 2])
+def test_the_second_look_finds_alive_what_the_first_did(home, keep_runs):
+    for value in (1, 10, 100):
+        _, last = one_run(home, value)
+        names.publish(home.catalog, "live", last, None, {})
+    home.put("Value", "stray")
+    there = [digest for digest, _ in home.store.digests()]
+    with home.catalog.write() as connection:
+        old = gc._old_runs(connection, keep_runs)
+        alive = gc._reachable(connection, old)
+        gc._forget(connection, old)
+        assert gc._wanted(connection, there) == alive & set(there)

@@ -77,7 +77,7 @@ def test_a_home_that_cannot_be_made_is_a_storage_error(tmp_path):
 def test_a_task_numbers_its_classes():
     task = Task("verdict", ["rotten", "fresh"], gold="expert")
     assert task.encode(["fresh", None, "rotten"]) == [1, -1, 0]
-    with pytest.raises(DataError, match="'stale' is not a class of task 'verdict': rotten, fresh"):
+    with pytest.raises(DataError, match="'stale' is not a class of task 'verdict': 'rotten', 'fresh'"):
         task.index("stale")
 
 
@@ -85,3 +85,12 @@ def test_a_task_numbers_its_classes():
 def test_a_task_wants_two_different_classes(classes):
     with pytest.raises(UsageError, match="two or more different class names"):
         Task("verdict", classes)
+
+
+def test_a_table_that_compresses_well_counts_as_much_as_it_takes_in_memory(home, monkeypatch):
+    monkeypatch.setattr("lineshaft.core.home._KEPT_BYTES", 1_500_000)
+    tables = [home.put("Table", pa.table({"a": [f"{number}" * 1_000_000]})) for number in range(2)]
+    assert max(artifact.size for artifact in tables) < 100_000
+    first = home.get(tables[0])
+    home.get(tables[1])
+    assert home.get(tables[0]) is not first

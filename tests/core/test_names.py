@@ -7,6 +7,7 @@ import pytest
 from core.jobs import session, start, step_of
 from lineshaft.core import names
 from lineshaft.errors import Refused, UsageError
+from lineshaft.serve.model import split_name
 
 NAME = "reviews@live"
 
@@ -108,3 +109,16 @@ def test_what_is_no_name_is_refused(catalog, three, name):
 @pytest.mark.parametrize("name", ["a", "0", "reviews@live", "a.b_c-d@e", "a" * 64])
 def test_what_is_a_name_is_taken(name):
     assert names.check(name) == name
+
+
+@pytest.mark.parametrize("name", ["a@b@c", "a@", "a@.b", "A", "a" * 65])
+def test_what_could_never_be_served_is_not_published(catalog, three, name):
+    with pytest.raises(UsageError, match="is not a name: use NAME or NAME@VERSION"):
+        names.publish(catalog, name, three[0], None, {})
+    assert names.all_names(catalog) == {}
+
+
+@pytest.mark.parametrize("name", ["a", "a@b", "0.a-b_c@1"])
+def test_what_is_published_can_be_served(catalog, three, name):
+    assert names.publish(catalog, name, three[0], None, {})
+    assert "@".join(split_name(name)).startswith(name)

@@ -101,3 +101,63 @@ def test_a_library_function_is_referred_to_but_not_allowed():
 
     assert script.reference(json.dumps) == {"module": "json", "qualname": "dumps"}
     assert "json" not in script.allowed()
+
+
+def known_helper(folder, module):
+    """A helper beside a script, as a later process knows it: by name and file alone."""
+    file = folder / f"{module.replace('.', '/')}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("def double(x):\n    return 2 * x\n")
+    script.allow(module, str(file))
+    return file
+
+
+@pytest.mark.parametrize("module", ["script_helper", "script_helper_pkg.parts"])
+def test_code_in_a_helper_beside_the_script_is_found_by_a_process_that_ran_no_script(path, module):
+    file = known_helper(path.parent, module)
+    assert str(path.parent) not in sys.path
+    found = script.resolve(module, "double")
+    assert found(4) == 8
+    assert found.__module__ == module
+    assert sys.modules[module].__file__ == str(file)
+
+
+def test_a_package_itself_may_hold_the_code(path):
+    folder = path.parent / "script_helper_pkg"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from script_helper_pkg.parts import double\n")
+    known_helper(path.parent, "script_helper_pkg.parts")
+    script.allow("script_helper_pkg", str(folder / "__init__.py"))
+    assert script.resolve("script_helper_pkg", "double")(4) == 8
+
+
+def test_a_helper_that_is_gone_is_refused_with_what_to_do(path):
+    known_helper(path.parent, "script_helper").unlink()
+    with pytest.raises(
+        Refused, match=r"script_helper\.py, where the model's double is defined, cannot be loaded: .*put"
+    ):
+        script.resolve("script_helper", "double")
+
+
+@pytest.mark.parametrize("text", ["import script_helper_that_is_gone\n", "def double(:\n"])
+def test_a_helper_that_cannot_be_loaded_is_refused_with_what_to_do(path, text):
+    known_helper(path.parent, "script_helper").write_text(text)
+    with pytest.raises(Refused, match=r"cannot be loaded: .*; put back what is missing, or run its script here again"):
+        script.resolve("script_helper", "double")
+
+
+def test_a_helper_whose_name_leads_elsewhere_is_refused_before_that_runs(path, tmp_path):
+    known_helper(path.parent, "script_helper")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "script_helper.py").write_text("raise SystemExit('the wrong code ran')\n")
+    sys.path[:0] = [str(tmp_path / "other"), str(tmp_path)]
+    with pytest.raises(Refused, match=r"script_helper is .*other/script_helper\.py now"):
+        script.resolve("script_helper", "double")
+
+
+def test_a_helper_of_another_project_that_is_loaded_already_is_refused(path, tmp_path):
+    script.load(path)
+    (tmp_path / "other").mkdir()
+    known_helper(tmp_path / "other", "script_helper")
+    with pytest.raises(Refused, match=r"script_helper is .*script_helper\.py now"):
+        script.resolve("script_helper", "double")

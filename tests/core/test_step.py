@@ -20,7 +20,8 @@ from lineshaft.core.catalog import executions, leases, now, uses
 from lineshaft.core.engine import LocalProcesses
 from lineshaft.core.events import listening
 from lineshaft.core.home import Home
-from lineshaft.core.step import Session, make
+from lineshaft.core.session import Session
+from lineshaft.core.step import make
 from lineshaft.core.store import SEAL
 from lineshaft.errors import IntegrityError, LineshaftError, StepFailed, StorageError, UsageError
 

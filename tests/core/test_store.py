@@ -113,8 +113,9 @@ def test_deleting_forgets_one_object(store):
 
 def test_only_dead_writers_files_are_swept(store):
     _, path = put(store, b"hello")
-    dead = path.with_name(f".{path.name}.4194305.0.tmp")  # past the greatest process number
-    alive = path.with_name(f".{path.name}.{os.getpid()}.0.tmp")
+    here, number, started = durable._writer().split(".")
+    dead = path.with_name(f".{path.name}.{here}.4194305.1.0.tmp")  # past the greatest process number
+    alive = path.with_name(f".{path.name}.{here}.{number}.{started}.0.tmp")
     dead.write_bytes(b"")
     alive.write_bytes(b"")
     assert store.sweep_temporary() == 1

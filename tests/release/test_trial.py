@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from lineshaft.errors import DataError, Refused, StepFailed, UsageError
 from lineshaft.release import trial as module
 from lineshaft.release.trial import trial
 from lineshaft.serve.stored import StoredModel
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +135,41 @@ def test_a_server_that_does_not_answer_is_a_failure():
         with pytest.raises(StepFailed, match="did not answer the trial"):
             module._ask(f"http://127.0.0.1:{server.server_port}/", "t", [{}])
         thread.join()
+
+
+TRIAL = "from lineshaft.release.trial import _ask; answer = _ask(url, 't', [{}])"
+EXAMPLE = f"import runpy; answer = runpy.run_path({str(ROOT / 'examples' / 'ask.py')!r})['ask'](url, 't', [{{}}])[1]"
+
+
+@pytest.mark.parametrize("asking", [TRIAL, EXAMPLE], ids=["trial", "example"])
+def test_a_proxy_of_the_environment_is_not_asked(asking):
+    """In a process of its own, for Python may have looked at the environment before."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        found = subprocess.run(
+            [sys.executable, "-c", SERVER + f"    {asking}\n    print(answer)", str(proxy.getsockname()[1])],
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        proxy.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+    assert (found.returncode, found.stdout) == (0, "{'answered': True}\n"), found.stderr
+
+
+SERVER = """
+import http.server, os, sys, threading
+os.environ.update({name: f"http://127.0.0.1:{sys.argv[1]}" for name in ("http_proxy", "HTTP_PROXY", "all_proxy")})
+os.environ.pop("no_proxy", None)
+
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"answered": true}')
+
+    def log_message(self, *_):
+        pass
+
+with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+"""

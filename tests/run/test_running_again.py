@@ -12,7 +12,7 @@ from crash import grain
 from crash.job import Job
 
 TRAINING = [f"train head [optimizer.lr={rate}]" for rate in (0.003, 0.01, 0.05)]
-RELEASE = ["model", "evaluate", "trial", "bless"]
+RELEASE = ["model", "evaluate", "trial", "held out", "bless"]
 OTHER_VOTES = {f"vote {name}" for name in ("praise", "blame", "fails", "brief", "starred", "leaning")}
 BEFORE = {
     "read raw.parquet",

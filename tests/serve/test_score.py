@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -340,6 +341,101 @@ def test_two_processes_do_not_write_to_one_folder(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(Refused, match="another process is scoring"):
             score(served(), table(1), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_an_input_that_changes_while_it_is_read_leaves_no_part_behind(tmp_path, name):
+    path = write(tmp_path / name, table(100))
+    before = path.read_bytes()
+
+    class Meddling(Linear):
+        def predict(self, batch):
+            path.write_bytes(before + b" ")
+            return super().predict(batch)
+
+    with pytest.raises(DataError, match=f"{name} changed while it was read"):
+        score(served(Meddling()), path, tmp_path / "out", part_rows=30)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["parts"], manifest["complete"]) == ([], False)
+    assert list((tmp_path / "out").rglob("*.parquet")) == []
+    path.write_bytes(before)
+    assert score(served(), path, tmp_path / "out", part_rows=30).reused == 0
+
+
+def test_rows_of_other_bytes_never_stand_under_the_digest_of_the_input(tmp_path):
+    """Opened, then rewritten before the first row is read."""
+    path = write(tmp_path / "a.csv", table(40))
+    source = open_source(path, tuple(TYPES), ())
+    source.require_unchanged()
+    write(path, table(40, bad={1}))
+    with pytest.raises(DataError, match=f"it was {source.digest[:12]}, it is {file_digest(path)[:12]}"):
+        source.require_unchanged()
+    path.unlink()
+    with pytest.raises(DataError, match="it is gone"):
+        source.require_unchanged()
+
+
+def test_what_was_scored_before_outlives_a_later_change(tmp_path):
+    """Parts of a reading that was checked whole stay; those of one that was not go."""
+    first, second = write(tmp_path / "1.csv", table(40)), write(tmp_path / "2.csv", table(41))
+    content = second.read_bytes()
+
+    class Meddling(Linear):
+        def predict(self, batch):
+            if len(self.batches) >= 2:
+                second.write_bytes(content + b"x")
+            return super().predict(batch)
+
+    with pytest.raises(DataError, match=r"2\.csv changed while it was read"):
+        score(served(Meddling()), [first, second], tmp_path / "out", part_rows=20)
+    second.write_bytes(content)
+    assert score(served(), [first, second], tmp_path / "out", part_rows=20).reused == 2
+
+
+def test_a_file_that_was_cut_short_meanwhile_is_said_to_have_changed(tmp_path):
+    path = write(tmp_path / "a.parquet", table(3000))
+
+    class Cutting(Linear):
+        def predict(self, batch):
+            with path.open("r+b") as stream:
+                stream.truncate(100)
+            return super().predict(batch)
+
+    with pytest.raises(DataError, match="changed while it was read"):
+        score(served(Cutting()), path, tmp_path / "out", part_rows=30)
+
+
+def test_only_files_that_a_killed_job_left_are_deleted(tmp_path):
+    path = write(tmp_path / "a.parquet", table(40))
+    done = score(served(), path, tmp_path / "out", part_rows=20)
+    made = done.predictions
+    place = made[0].parent
+    (place / ".ipynb_checkpoints").mkdir()
+    mine = [place / "notes.txt", place / "merged.parquet", place / ".hidden"]
+    left = [place / "0000-000002.parquet", place / ".0000-000000.parquet.17.0.tmp"]
+    for file in [*mine, *left]:
+        file.write_bytes(b"x")
+    again = score(served(), path, tmp_path / "out", part_rows=20)
+    assert (again.reused, again.predictions) == (2, made)
+    assert all(file.exists() for file in mine)
+    assert not any(file.exists() for file in left)
+    assert (place / ".ipynb_checkpoints").is_dir()
+
+
+def test_a_model_that_would_block_is_not_taken_for_another_process(tmp_path):
+    class Blocking(Linear):
+        def predict(self, batch):
+            raise BlockingIOError("the model's own pipe is full")
+
+    with pytest.raises(BlockingIOError, match="the model's own pipe"):
+        score(served(Blocking()), table(1), tmp_path / "out")
+
+
+def test_a_file_whose_own_name_is_no_text_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    write(path, table(3))
+    with pytest.raises(DataError, match="is not UTF-8; rename the file"):
+        score(served(), path, tmp_path / "out")
 
 
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 12), st.sets(st.integers(0, 12)))

@@ -28,15 +28,15 @@ from serving import TOKEN, Linear, served
 from lineshaft.core.admit import Limits
 from lineshaft.serve.server import serve
 slow = Linear(seconds=float(sys.argv[2]))
-serve({"m": served(slow)}, token=TOKEN, limits=Limits(drain_seconds=float(sys.argv[3])))
+serve({"m": served(slow)}, token=TOKEN, host=sys.argv[4], limits=Limits(drain_seconds=float(sys.argv[3])))
 """
 
 
-def start(seconds, drain=30):
-    command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(seconds), str(drain)]
+def start(seconds, drain=30, host="127.0.0.1"):
+    command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(seconds), str(drain), host]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline()
-    found = re.fullmatch(r"serving m@live on (http://127\.0\.0\.1:\d+)\n", line)
+    found = re.fullmatch(r"serving m@live on (http://127\.0\.0\.\d:\d+)\n", line)
     assert found, line + process.stderr.read()
     return process, found[1]
 
@@ -114,6 +114,68 @@ def test_remote_hosts_are_answered_and_others_still_refused():
         port = url.rsplit(":", 1)[1]
         assert Client(url).ask("GET", "/healthz", headers={"Host": f"models.example:{port}"}).status == 200
         assert Client(url).ask("GET", "/healthz", headers={"Host": f"localhost:{port}"}).status == 403
+
+
+def asked_for(guard, host, origin=None, port=8000):
+    """What a guard says of a request: the refusal's code, or None."""
+    headers = [(b"host", host.encode())] + ([(b"origin", origin.encode())] if origin else [])
+    refusal = guard.place(headers, port)
+    return refusal.code if refusal else None
+
+
+REMOTE = Guard(TOKEN, ("127.0.0.1", "[::1]", "Api.Example", "proxy.example:8443", "[2001:DB8::1]"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8000", "[::1]:8000", "api.example:8000", "API.EXAMPLE:8000", "api.example", "proxy.example:8443",
+     "[2001:db8::1]:8000", "[2001:db8::1]"],
+)  # fmt: skip
+def test_a_host_is_known_in_any_case_at_its_ports(host):
+    assert asked_for(REMOTE, host) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.0.0.1:80", "[::1]", "localhost:8000", "api.example:8443", "api.example:", "proxy.example",
+     "proxy.example:8000", "evil.example", "api.example.evil", "evil.api.example:8000", "api.example:8000:8000",
+     "2001:db8::1", "", ":8000", "user@api.example", "api.example\\@evil"],
+)  # fmt: skip
+def test_another_host_or_port_is_refused(host):
+    assert asked_for(REMOTE, host) == "host"
+
+
+@pytest.mark.parametrize(
+    ("origin", "code"),
+    [
+        ("http://127.0.0.1:8000", None), ("https://api.example", None), ("http://api.example:8000", None),
+        ("HTTPS://Api.Example", None), ("https://proxy.example:8443", None), ("https://127.0.0.1:8000", "origin"),
+        ("http://127.0.0.1", "origin"), ("https://evil.example", "origin"), ("null", "origin"), ("ftp://api.example", "origin"),
+        ("https://api.example:9999", "origin"), ("api.example", "origin"), ("https://", "origin"),
+    ],
+)  # fmt: skip
+def test_pages_of_the_servers_own_hosts_may_ask(origin, code):
+    assert asked_for(REMOTE, "api.example", origin) == code
+
+
+def test_port_80_needs_no_name():
+    assert asked_for(REMOTE, "127.0.0.1", "http://127.0.0.1", port=80) is None
+
+
+@pytest.mark.parametrize("host", ["https://api.example", "api.example/", "a b", "", "*", "2001:db8::1", "a:b"])
+def test_what_is_no_host_is_refused_at_start(host):
+    with pytest.raises(UsageError, match="is not a host"):
+        Guard(TOKEN, (host,))
+
+
+def test_the_announced_address_is_answered_wherever_on_the_loopback():
+    process, url = start(0, host="127.0.0.2")
+    try:
+        assert url.startswith("http://127.0.0.2:")
+        assert Client(url).predict([GOOD], "m").status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
 
 
 def test_ipv6_loopback():

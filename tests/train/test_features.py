@@ -104,6 +104,7 @@ BROKEN = {
     "nothing": (lambda batch: None, "is a NoneType"),
     "text": (lambda batch: np.array(["a"] * len(batch)), "is a array of <U1"),
     "objects": (lambda batch: np.array([{}] * len(batch)), "is a array of object"),
+    "one number per row": (lambda batch: torch.zeros(len(batch)), r"shape \[2\]; return \[rows, width\], here \[2, 1\]"),
     "an empty dict": (lambda batch: {}, "returned an empty dict"),
     "NaN": (lambda batch: numbers(batch).masked_fill(numbers(batch) == 4, float("nan")), "rows 2 to 3: 'x' is not finite in row 1"),
     "infinity": (lambda batch: 1 / (numbers(batch) - 1), "rows 0 to 1: 'x' is not finite in row 0"),
@@ -146,3 +147,7 @@ def test_it_travels_by_name():
 
 def test_it_reads_well():
     assert repr(letters) == "features letters(reads=['text'])"
+
+
+def test_bare_numbers_by_name_are_left_to_the_model():
+    assert made(lambda batch: {"kind": torch.arange(len(batch))})(rows())["kind"].dim() == 1

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import csv
 
 from lineshaft.core.table import CHUNK_ROWS, read_table
 from lineshaft.errors import DataError, UsageError
@@ -461,6 +462,49 @@ def test_examples_are_the_first_rows_and_only_a_few():
     anomaly = only(schema_of({"type": "float", "range": {"max": 1}}).check(table))
     assert anomaly.examples == ("r50", "r51", "r52", "r53", "r54")
     assert anomaly.seen["rows"] == 50
+
+
+KEYED = {"dataset": {"key": ["id"]}, "columns": {"id": "string", "x": {"type": "int", "range": {"max": 3}}}}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "rows", "arrow"])
+def test_rows_are_named_by_the_key_of_the_schema(form, tmp_path):
+    table = pa.table({"id": ["a", "b", "a"], "x": [9, 1, 9]})
+    path = tmp_path / f"x.{form}"
+    if form == "csv":
+        csv.write_csv(table, path)
+    if form == "parquet":
+        pq.write_table(table, path, row_group_size=2)
+    data = {"csv": path, "parquet": path, "rows": table.to_pylist(), "arrow": table}[form]
+    assert only(Schema.from_plain(KEYED).check(data)).examples == ("a", "a")
+
+
+def test_a_key_of_several_columns_names_rows_as_read_table_does():
+    table = pa.table({"id": ["a", "a"], "n": [1, 2], "x": [0, 9]})
+    plain = {**KEYED, "dataset": {"key": ["id", "n"]}, "columns": {**KEYED["columns"], "n": "int"}}
+    keyed = read_table(table, key=["id", "n"])
+    assert only(Schema.from_plain(plain).check(table)).examples == (keyed.row_ids[1],)
+    assert only(Schema.from_plain(plain).check(keyed)).examples == (keyed.row_ids[1],)
+
+
+def test_a_key_that_has_no_form_as_text_names_nothing():
+    rows = [{"id": ["a"], "x": 0}, {"id": ["b"], "x": 9}]
+    kind, high = Schema.from_plain(KEYED).check(rows)
+    assert (kind.reason, high.reason) == ("type_changed", "out_of_range_high")
+    assert high.examples[0].endswith(":1")
+
+
+def test_a_table_keeps_its_own_names():
+    table = pa.table({"row_id": ["r1", "r2"], "id": ["a", "b"], "x": [0, 9]})
+    assert only(Schema.from_plain(KEYED).check(read_table(table))).examples == ("r2",)
+
+
+def test_rows_without_the_key_keep_a_name():
+    nulls = [{"id": None, "x": 1}, {"id": "b", "x": 9}]
+    missing, high = Schema.from_plain(KEYED).check(nulls)
+    assert missing.examples[0].endswith(":0") and high.examples == ("b",)
+    absent = {**KEYED, "columns": {"id": {"type": "string", "presence": "optional"}, "x": KEYED["columns"]["x"]}}
+    assert only(Schema.from_plain(absent).check([{"x": 9}])).examples[0].endswith(":0")
 
 
 def test_streamed_parquet_names_rows_as_the_read_table_does(tmp_path):

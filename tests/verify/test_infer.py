@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lineshaft.errors import SchemaError, UsageError
+from lineshaft.errors import DataError, SchemaError, UsageError
 from lineshaft.verify.evidence import RISK, least_share, lower_bound, unseen_share, upper_bound
 from lineshaft.verify.infer import infer_schema
 from lineshaft.verify.model import Bounds, Words
-from lineshaft.verify.schema import Schema
 from lineshaft.verify.statistics.onepass import statistics
 
 
@@ -216,11 +215,6 @@ def test_a_type_that_no_schema_can_declare_is_named():
         infer_schema(pa.table({"x": array}))
 
 
-def test_no_columns_and_no_rows():
-    assert infer_schema(pa.table({})) == Schema()
-    assert infer_schema(pa.table({"x": pa.array([], pa.float64())}))["x"].min_fraction == 0
-
-
 def test_bool_words_are_few():
     assert tfdv(["1", "0"]).words == Words("1", "0")
     assert tfdv(["", "0"]).words == Words("", "0")
@@ -268,3 +262,45 @@ def test_ranges_of_huge_and_tiny_floats_stay_finite():
     for scale in (1e-300, 1e300):
         x = column(list(rng.normal(size=300) * scale))
         assert x.range is None or all(math.isfinite(b) for b in (x.range.min, x.range.max) if b is not None)
+
+
+@pytest.mark.parametrize("values", [[1], [0, 1], ["1"], ["true", "false"], ["7", "12"], [1] * 29])
+def test_a_few_rows_do_not_make_a_domain(values):
+    inferred = column(values)
+    assert (inferred.zero_one, inferred.words, inferred.parses) == (False, None, None)
+    assert infer_schema(pa.table({"x": values})).check(pa.table({"x": [type(values[0])(9)]})).ok
+
+
+@pytest.mark.parametrize(
+    ("values", "domain"), [([0, 1], "zero_one"), (["true", "false"], "words"), ([str(n) for n in range(15)], "parses")]
+)
+def test_enough_rows_do(values, domain):
+    assert getattr(column(values * 15), domain)
+
+
+def test_no_rows_give_no_schema():
+    for table in (pa.table({"x": pa.array([], pa.int64())}), pa.table({})):
+        with pytest.raises(DataError, match="there are no rows, and a schema is inferred from values"):
+            infer_schema(table)
+
+
+def test_a_key_that_repeats_is_refused_with_the_value():
+    with pytest.raises(DataError, match="the key 'x' has 2 different values in 3 rows, 'b' the most often"):
+        infer_schema(pa.table({"x": ["a", "b", "b"]}), key="x")
+
+
+def test_a_key_that_repeats_is_refused_where_values_are_only_estimated():
+    many = np.arange(60_000)
+    assert infer_schema(pa.table({"x": many}), key="x")["x"].unique
+    with pytest.raises(DataError, match=r"the key 'x' has about .* different values in 120,000 rows"):
+        infer_schema(pa.table({"x": np.tile(many, 2)}), key="x")
+
+
+def test_a_key_that_is_null_somewhere_is_refused():
+    for key in ("x", ["x", "y"]):
+        with pytest.raises(DataError, match="the key 'x' is null in 1 of 3 rows"):
+            infer_schema(pa.table({"x": [1, None, 3], "y": [1, 2, 3]}), key=key)
+
+
+def test_columns_of_a_key_may_repeat_by_themselves():
+    assert infer_schema(pa.table({"x": [1, 1], "y": [1, 2]}), key=["x", "y"]).dataset.key == ("x", "y")

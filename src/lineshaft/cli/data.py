@@ -13,6 +13,7 @@ from lineshaft.errors import UsageError
 
 if TYPE_CHECKING:
     from lineshaft.collect.sources.base import Source
+    from lineshaft.collect.votes import Faults
     from lineshaft.core.task import Task
     from lineshaft.verify.statistics.summary import ColumnStatistics
 
@@ -76,11 +77,14 @@ def infer(
     as_json: AsJson = False,
 ) -> None:
     """Propose a schema for data; people read, edit and keep it."""
+    from lineshaft.core.table import read_table
     from lineshaft.verify.infer import infer_schema
 
     if out is not None and out.exists():
         raise UsageError(f"{out} exists: a schema belongs to people; remove it or choose another name")
     found = infer_schema(data, ranges=ranges, gold=tuple(gold or ()), key=tuple(key or ()))
+    if key:
+        read_table(data, key)  # refuses a key of several columns, or of very many rows, that is not unique
     if out is not None:
         found.save(out)
     if as_json:
@@ -109,9 +113,15 @@ def apply(
         votes = ask(sources, table, classes=None if task is None else task.classes)
         analysis = analyze(votes, gold=truth)
     if as_json:
-        document({"sources": analysis.to_arrow().to_pylist(), "rows": len(table), "covered": analysis.covered})
+        facts = {"rows": len(table), "covered": analysis.covered, "faults": [_failed(one) for one in analysis.faults]}
+        document({"sources": analysis.to_arrow().to_pylist(), **facts})
     else:
         say(str(analysis))
+
+
+def _failed(faults: Faults) -> dict[str, Any]:
+    row, error = faults.examples[0]
+    return {"source": faults.source, "rows": faults.count, "first": row, "error": error}
 
 
 def _described(column: ColumnStatistics) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             tell("interrupted; run again to go on")
             raise SystemExit(INTERRUPTED) from None
+        except SystemExit as left:
+            if isinstance(left.code, str):  # `sys.exit("why")` in a script: its words, but it is no answer "no"
+                tell(left.code)
+                raise SystemExit(FAILED) from None
+            raise
         except LineshaftError as error:
             if isinstance(error, StepFailed) and error.__cause__ is not None and _theirs(error.__cause__):
                 _show(error.__cause__)

@@ -39,7 +39,7 @@ def run(
     from lineshaft.core import script
     from lineshaft.core.engine import InProcess, LocalProcesses
     from lineshaft.core.events import listening
-    from lineshaft.core.step import Session
+    from lineshaft.core.session import Session
     from lineshaft.run.facade import Run
     from lineshaft.ui.console import Console
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lineshaft.collect.fuse.additive import Additive
     from lineshaft.collect.fuse.checks import Floats, Ints
-    from lineshaft.collect.votes import Votes
+    from lineshaft.collect.votes import Faults, Votes
 
 _Z = 1.959963984540054  # two-sided 95 %
 
@@ -64,11 +64,23 @@ class SourceSummary:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `analyze` found: iterate it, print it, or take it as Arrow."""
+    """What `analyze` found: iterate it, print it, or take it as Arrow.
+
+    Attributes
+    ----------
+    sources
+        One summary each.
+    rows, covered
+        How many were asked about, and how many of them have a vote.
+    faults
+        One per source that failed somewhere.
+
+    """
 
     sources: tuple[SourceSummary, ...]
     rows: int
     covered: int
+    faults: tuple[Faults, ...] = ()
 
     def __iter__(self) -> Any:
         return iter(self.sources)
@@ -109,10 +121,14 @@ class Analysis:
             ).rstrip()
             for row in cells
         ]
-        return "\n".join([*lines, f"{self.covered} of {self.rows} rows covered"])
+        return "\n".join([*lines, *self._remarks()])
 
     def _repr_html_(self) -> str:
-        return html_table(f"{self.covered} of {self.rows} rows covered", _HEADER, map(_cells, self.sources))
+        return html_table("; ".join(self._remarks()), _HEADER, map(_cells, self.sources))
+
+    def _remarks(self) -> list[str]:
+        told = [faults.told(self.rows) for faults in self.faults]
+        return [f"{self.covered} of {self.rows} rows covered", *told]
 
 
 _HEADER = ["source", "kind", "polarity", "coverage", "overlap", "conflict", "accuracy", "95 % interval", "weight"]
@@ -153,7 +169,7 @@ def analyze(
         column = dense[rows, j]
         beside = int((given[rows] > 1).sum()), int((counts[rows, column] < given[rows]).sum())
         summaries.append(_summary(votes, j, column, beside, known[rows], _weight(column, model.fitted.scores[j])))
-    return Analysis(tuple(summaries), len(votes), int((given > 0).sum()))
+    return Analysis(tuple(summaries), len(votes), int((given > 0).sum()), votes.faults)
 
 
 def _summary(

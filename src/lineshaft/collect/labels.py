@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lineshaft.collect.classes import class_number
 from lineshaft.collect.fuse.additive import Additive
+from lineshaft.collect.fuse.checks import ABSTAIN
 from lineshaft.collect.fuse.label_model import LabelModel
 from lineshaft.collect.reasons import explained
 from lineshaft.core.html import html_table
@@ -148,7 +149,8 @@ def fuse(
     task
         Its classes must be those that the votes are about.
     gold
-        Row id to class name or number, where experts looked. Rows that were not asked about are left out, and counted.
+        Row id (a string) to class name or number, where experts looked. Rows that were not asked about are left out,
+        and counted.
     model
         A label model to fit; default `LabelModel`.
     weak_weight
@@ -157,7 +159,7 @@ def fuse(
     Raises
     ------
     DataError
-        The votes are about other classes, or gold names an unknown one.
+        The votes are about other classes, or gold names an unknown one, or none of the rows.
     UsageError
         The model is for another number of classes, or the weight is none.
 
@@ -197,7 +199,10 @@ def gold_numbers(votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None, c
     if not isinstance(gold, Mapping):
         if len(gold) != len(votes):
             raise DataError(f"{len(gold)} gold labels for {len(votes)} rows; give one per row, or a mapping by row id")
-        gold = dict(zip(votes.row_ids, gold, strict=True))
+        known = (None if label == ABSTAIN else label for label in gold)  # unknown, whatever the classes are called
+        gold = dict(zip(votes.row_ids, known, strict=True))
+    if gold and not any(row_id in votes.places for row_id in gold):
+        raise DataError(_matches_nothing(list(gold), votes.row_ids))
     for row_id, label in gold.items():
         place = votes.places.get(row_id)
         if place is not None:
@@ -206,6 +211,16 @@ def gold_numbers(votes: Votes, gold: Mapping[str, Any] | Sequence[int] | None, c
             except ValueError as error:
                 raise DataError(f"gold of row {row_id!r}: {error}") from error
     return found
+
+
+def _matches_nothing(named: Sequence[Any], asked: Sequence[str]) -> str:
+    first = named[0]
+    kind = "" if isinstance(first, str) else f"; row ids are strings, {first!r} is of type {type(first).__name__}"
+    rows = f"the {len(asked)} rows, the first of which is {asked[0]!r}" if asked else "the rows, for there are none"
+    return (
+        f"none of the {len(named)} row ids of gold, such as {first!r}, is among {rows}{kind}; "
+        f"name rows by their row_id, or read both with the same key="
+    )
 
 
 def _unanimous(votes: Votes, dense: npt.NDArray[Any]) -> Ints:

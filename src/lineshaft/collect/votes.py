@@ -66,6 +66,11 @@ class Faults:
     count: int
     examples: tuple[tuple[str, str], ...]
 
+    def told(self, rows: int) -> str:
+        """Say it in one line; ``rows`` is how many were asked."""
+        row, message = self.examples[0]
+        return f"source {self.source} failed on {self.count:,} of {rows:,} rows, first on {row}: {message}"
+
 
 @dataclass(frozen=True, eq=False)
 class Votes:

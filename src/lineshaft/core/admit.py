@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 MiB = 1 << 20
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_WORD = r"[a-z0-9][a-z0-9._-]*"
+_NAME = re.compile(rf"(?=.{{1,64}}\Z){_WORD}(?:@{_WORD})?\Z")
+# Possessive, and an unclosed string goes to the end: no byte is looked at twice, whatever is sent.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _STRUCTURE = b"[]{}:,"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
 
@@ -126,8 +128,8 @@ def refusal_of(error: AdmissionError) -> Refusal:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text may name a model, version or alias. Names are looked up, never joined to a path."""
-    return NAME.match(text) is not None
+    """Tell whether a text may name a model, ``@version`` or not. Names are looked up, never joined to a path."""
+    return _NAME.match(text) is not None
 
 
 def admit_json(content: bytes, limits: Limits) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ outputs = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("meta", sa.Text, nullable=False),
 )
 uses = sa.Table(
@@ -224,6 +224,9 @@ def _said_plainly() -> Iterator[None]:
     """Turn the database's and the disk's refusals into one error that says what to do."""
     try:
         yield
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError) as error:
+        # The disk is well: neither space nor another try mends this.
+        raise StorageError(f"the catalog refused what it was given: {error.orig}; nothing was changed") from error
     except sa.exc.DatabaseError as error:
         raise StorageError(
             f"the catalog could not be used: {error.orig}; free space or check the disk, then run again"
@@ -239,6 +242,6 @@ def now() -> float:
     return time.time()
 
 
-def as_json(value: Any) -> str:
-    """Write facts for a column of the catalog."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Write facts for a column of the catalog; ``default`` stands in for what JSON has no words for."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=default)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lineshaft.core.step import Step, find, outputs_of, pending
+from lineshaft.core.executions import find, outputs_of
+from lineshaft.core.step import Step, pending
 from lineshaft.core.why import Reason, explain
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DrySession:
-    """Stands in for `lineshaft.core.step.Session`: looks steps up, computes none.
+    """Stands in for `lineshaft.core.session.Session`: looks steps up, computes none.
 
     Attributes
     ----------

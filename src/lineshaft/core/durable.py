@@ -13,18 +13,22 @@ the third time it passes there, ``LINESHAFT_FAULT=ENOSPC:7`` makes the seventh d
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
+import secrets
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from lineshaft.core.process import machine, started
 from lineshaft.errors import StorageError
 
 _passed: Counter[str] = Counter()
 _operations = itertools.count(1)
-_temporary = itertools.count()
+ABANDONED_SECONDS = 86_400  # an unfinished file of another machine that is so old has nobody who finishes it
 
 
 def crash_point(name: str) -> None:
@@ -65,16 +69,11 @@ def write_atomic(path: Path, content: bytes | memoryview, modified_ns: int | Non
         The disk refused; the old file, if any, is untouched and nothing of ours is left beside it.
 
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{next(_temporary)}.tmp")
     try:
         _make_folder(path.parent)
-        try:
-            _write_synced(temporary, content, modified_ns)
-            disk_operation()
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        _write_and_rename(
+            path.with_name(f".{path.name}.{_writer()}.{secrets.token_hex(8)}.tmp"), path, content, modified_ns
+        )
         crash_point("write.renamed")
         sync_folder(path.parent)
     except OSError as error:
@@ -99,10 +98,27 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _writer() -> str:
+    """Name this process within a file's name: machine, number, start."""
+    return f"{_here()}.{os.getpid()}.{started(os.getpid())}"
+
+
+def _here() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:12]
+
+
 def _writer_lives(path: Path) -> bool:
-    """Say whether the process whose number stands in a temporary file's name still runs."""
-    number = path.name.rsplit(".", 3)[1]
-    return number.isdigit() and Path(f"/proc/{number}").exists()
+    """Say whether the process named in a temporary file's name may still run.
+
+    Of a process of another machine, or another container on this one, only the file's age tells.
+    """
+    where, number, since = path.name.rsplit(".", 5)[1:4] if path.name.count(".") > 5 else ("", "", "")
+    if where == _here() and number.isdigit():
+        return started(int(number)) == since
+    try:
+        return time.time() - path.stat().st_ctime < ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _make_folder(folder: Path) -> None:
@@ -113,9 +129,19 @@ def _make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def _write_synced(path: Path, content: bytes | memoryview, modified_ns: int | None) -> None:
+def _write_and_rename(temporary: Path, path: Path, content: bytes | memoryview, modified_ns: int | None) -> None:
     disk_operation()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)  # what is there already is another's
+    try:
+        _write_synced(handle, content, modified_ns)
+        disk_operation()
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_synced(handle: int, content: bytes | memoryview, modified_ns: int | None) -> None:
     try:
         crash_point("write.begun")
         rest = memoryview(content)

@@ -1,7 +1,8 @@
 """Map and merge over partitions. Stages say what to do to a part; an engine says where.
 
-An engine gives results in the order of the parts, whatever order they finished in. Functions are importable ones (or
-partials of such), so that another process, and later another machine, can be told which to call.
+``map`` gives results in the order of the parts, whatever order they finished in; ``completed`` gives each as it comes,
+for work that is kept at once. Functions are importable ones (or partials of such), so that another process, and later
+another machine, can be told which to call.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, Self, TypeVar
+from typing import NoReturn, Protocol, Self, TypeVar
 
 from lineshaft.core import script
 from lineshaft.errors import StepFailed, UsageError
@@ -29,6 +31,13 @@ class Engine(Protocol):
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
         """Yield ``function(part)`` for every part, in order."""
 
+    def completed(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Generator[tuple[int, Result]]:
+        """Yield the number of a part and ``function(part)``, each as it is done.
+
+        Where one fails, no other is begun; those that run are waited for and yielded, then the first error is raised.
+        Closing the generator early begins no other either, and waits for those that run.
+        """
+
 
 class InProcess:
     """The engine that needs nothing: one part after the other, here."""
@@ -36,6 +45,10 @@ class InProcess:
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
         """Yield ``function(part)`` for every part, in order."""
         return map(function, parts)
+
+    def completed(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Generator[tuple[int, Result]]:
+        """Yield the number of a part and ``function(part)``, each as it is done."""
+        yield from enumerate(map(function, parts))
 
 
 class LocalProcesses:
@@ -58,21 +71,41 @@ class LocalProcesses:
         """Yield ``function(part)`` for every part, in order; a worker that dies is reported, not waited for."""
         try:
             yield from self._open().map(function, parts)
-        except BrokenProcessPool as error:
-            self.close()
-            raise StepFailed("a worker process died (killed, or out of memory); run again to go on") from error
-        except Exception as error:
-            if _unsendable(error):
-                raise UsageError(
-                    f"a worker process cannot be sent this work: {error}; give a function that is defined at the top "
-                    "level of a file instead of a lambda or an inner one, or run without workers"
-                ) from error
-            raise
+        except Exception as error:  # noqa: BLE001 - raised again, in plainer words where it is the pool's own
+            self._raise(error)
+
+    def completed(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Generator[tuple[int, Result]]:
+        """Yield the number of a part and ``function(part)``, each as it is done; as many run as there are workers."""
+        rest = deque(enumerate(parts))
+        running: dict[Future[Result], int] = {}
+        errors: list[BaseException] = []
+
+        def begin() -> None:
+            while rest and not errors and len(running) < self.workers:
+                index, part = rest.popleft()
+                try:
+                    running[self._open().submit(function, part)] = index
+                except BrokenProcessPool as error:
+                    errors.append(error)
+
+        try:
+            begin()
+            while running:
+                over, _ = wait(running, return_when=FIRST_COMPLETED)
+                done = sorted(((running.pop(future), future) for future in over), key=lambda item: item[0])
+                errors += [error for _, future in done if (error := future.exception()) is not None]
+                begin()  # before the caller has what is done: he may take his time over it
+                yield from ((index, future.result()) for index, future in done if future.exception() is None)
+        finally:
+            wait(running)
+        if errors:
+            self._raise(errors[0])
 
     def close(self) -> None:
-        """Let the workers go; what they have not begun is dropped."""
+        """Let the workers go."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            # Not cancel_futures=True: while work that cannot be pickled is on its way, Python 3.11 then waits for ever.
+            self._pool.shutdown()
             self._pool = None
 
     def __enter__(self) -> Self:
@@ -80,6 +113,18 @@ class LocalProcesses:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _raise(self, error: BaseException) -> NoReturn:
+        """Raise what ended the work, in plainer words where it is the pool's own."""
+        if isinstance(error, BrokenProcessPool):
+            self.close()
+            raise StepFailed("a worker process died (killed, or out of memory); run again to go on") from error
+        if _unsendable(error):
+            raise UsageError(
+                f"a worker process cannot be sent this work: {error}; give a function that is defined at the top "
+                "level of a file instead of a lambda or an inner one, or run without workers"
+            ) from error
+        raise error
 
     def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -90,7 +135,7 @@ class LocalProcesses:
         return self._pool
 
 
-def _unsendable(error: Exception) -> bool:
+def _unsendable(error: BaseException) -> bool:
     """Say whether sending failed, and not the work: Python has no one class for that."""
     return type(error).__name__ == "PicklingError" or (
         isinstance(error, AttributeError | TypeError) and "pickle" in str(error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -21,24 +22,33 @@ class Event:
         Seconds since the epoch.
     facts
         JSON values.
+    run
+        The run that it happened in; None where that is not known, as in a thread that a script started.
 
     """
 
     kind: str
     at: float
     facts: dict[str, Any]
+    run: str | None = None
 
 
 Listener = Callable[[Event], None]
 _listeners: list[Listener] = []
+_here = threading.local()  # .run: what happens in this thread belongs to it
 
 
 def emit(kind: str, **facts: Any) -> None:
     """Tell every listener."""
     if _listeners:
-        event = Event(kind, time.time(), facts)
-        for listener in tuple(_listeners):  # a listener may leave while it listens
-            listener(event)
+        repeat(Event(kind, time.time(), facts, _run()))
+
+
+def repeat(event: Event) -> None:
+    """Tell every listener what happened elsewhere, in a worker process say, in the name of the present run."""
+    event = replace(event, run=event.run or _run())
+    for listener in tuple(_listeners):  # a listener may leave while it listens
+        listener(event)
 
 
 @contextmanager
@@ -50,6 +60,21 @@ def listening(*listeners: Listener) -> Iterator[None]:
     finally:
         for listener in listeners:
             _listeners.remove(listener)
+
+
+@contextmanager
+def in_run(run: str) -> Iterator[None]:
+    """Tag what happens inside the block, in this thread, with a run."""
+    before, _here.run = _run(), run
+    try:
+        yield
+    finally:
+        _here.run = before
+
+
+def _run() -> str | None:
+    run: str | None = getattr(_here, "run", None)
+    return run
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Sweep what nothing can reach: neither a published name, past or present, nor a kept run.
 
 Safe beside running jobs: a job's commit checks, inside its own write transaction, that its objects are still there,
-and the sweep holds that same write lock; what a run reuses is pinned before it is trusted.
+and the sweep deletes under that same write lock, a few objects at a time, each looked up again; what a run reuses is
+pinned before it is trusted. Listing and counting hold no lock.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from lineshaft.core.home import Home
 
 KEEP_RUNS = 10
+BATCH = 50  # objects deleted under one hold of the write lock
 STALE_SECONDS = 7 * 86_400  # a checkpoint that nobody has touched for so long is given up
 
 
@@ -44,19 +47,49 @@ def sweep(home: Home, keep_runs: int = KEEP_RUNS, *, dry_run: bool = False) -> S
         Only count.
 
     """
-    with home.catalog.write() as connection:
+    there = dict(home.store.digests())
+    with home.catalog.read() as connection:
         old = _old_runs(connection, keep_runs)
         alive = _reachable(connection, old)
-        swept = [(digest, size) for digest, size in home.store.digests() if digest not in alive]
-        kept = sum(1 for _ in home.store.digests()) - len(swept)
-        if not dry_run:
-            _forget(connection, old)
-            for digest, _ in swept:
-                home.store.delete(digest)
-            _clear_work(home, connection)
+    swept = [digest for digest in there if digest not in alive]
     if not dry_run:
+        with home.catalog.write() as connection:
+            old = _old_runs(connection, keep_runs)
+            _forget(connection, old)
+            _clear_work(home, connection)
+        swept = _delete(home, swept)
         home.store.sweep_temporary()
-    return Swept(len(old), len(swept), sum(size for _, size in swept), kept)
+    return Swept(len(old), len(swept), sum(there[digest] for digest in swept), len(there) - len(swept))
+
+
+def _delete(home: Home, digests: list[str]) -> list[str]:
+    """Delete what is still unreachable, a few at a time; return what was."""
+    deleted: list[str] = []
+    for first in range(0, len(digests), BATCH):
+        with home.catalog.write() as connection:
+            began = time.monotonic()
+            batch = digests[first : first + BATCH]
+            wanted = _wanted(connection, batch)
+            for digest in batch:
+                if digest not in wanted:
+                    home.store.delete(digest)
+                    deleted.append(digest)
+        time.sleep(time.monotonic() - began)  # who waits for the lock looks now and then: leave it half of the time
+    return deleted
+
+
+def _wanted(connection: sa.Connection, digests: list[str]) -> set[str]:
+    """Return those of the digests that names or the runs on record reach, by `_reachable`'s rule."""
+    published = sa.select(history.c.digest)
+    makers = sa.select(outputs.c.execution).where(outputs.c.digest.in_(published))
+    used = sa.select(uses.c.execution)
+    questions = [
+        sa.select(history.c.digest).where(history.c.digest.in_(digests)),
+        sa.select(inputs.c.digest).where(inputs.c.digest.in_(digests), inputs.c.execution.in_(makers)),
+        sa.select(inputs.c.digest).where(inputs.c.digest.in_(digests), inputs.c.execution.in_(used)),
+        sa.select(outputs.c.digest).where(outputs.c.digest.in_(digests), outputs.c.execution.in_(used)),
+    ]
+    return {digest for question in questions for digest in connection.execute(question).scalars()}
 
 
 def _old_runs(connection: sa.Connection, keep: int) -> set[str]:

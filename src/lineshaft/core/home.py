@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 _KEPT_BYTES = 512 << 20  # inputs kept for the next step; twelve candidates read the same embeddings
 
 
+def home_folder(folder: str | Path | None = None) -> Path:
+    """Return where a home is, whether or not it was made: as given, ``$LINESHAFT_HOME``, else ``.lineshaft``."""
+    return Path(folder or os.environ.get("LINESHAFT_HOME") or ".lineshaft").resolve()
+
+
 class Home:
     """Where a project's state lives."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        chosen = folder or os.environ.get("LINESHAFT_HOME") or ".lineshaft"
-        self.folder = Path(chosen).resolve()
+        self.folder = home_folder(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,7 +81,7 @@ class Home:
             return kept if fixed else codec.decode(artifact.kind, kept)
         content = self.store.get(artifact)
         payload = codec.decode(artifact.kind, content)
-        self._kept[name] = (len(content), payload if fixed else content)
+        self._kept[name] = (_in_memory(payload, content), payload if fixed else content)
         while sum(size for size, _ in self._kept.values()) > _KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return payload
@@ -89,3 +93,8 @@ class Home:
     def clear_work(self, key: str) -> None:
         """Remove a step's checkpoints."""
         shutil.rmtree(self.work(key), ignore_errors=True)
+
+
+def _in_memory(payload: codec.Payload, content: bytes) -> int:
+    """Return the bytes that a kept payload takes; a table in memory is many times its compressed bytes."""
+    return max(len(content), int(getattr(payload, "nbytes", 0)))

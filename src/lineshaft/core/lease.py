@@ -16,12 +16,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from lineshaft.core.catalog import Catalog, leases, now
+from lineshaft.core.process import machine, started
 from lineshaft.errors import LeaseLost, StorageError, UsageError
 
 
@@ -115,34 +114,14 @@ def _renew(catalog: Catalog, lease: Lease) -> bool:
         return bool(connection.execute(sa.update(leases).where(mine).values(expires=now() + term())).rowcount)
 
 
-@cache
-def _machine() -> str:
-    """Name this boot of this machine, and the process namespace: only within it does a process number mean anything."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return uuid.uuid4().hex
-
-
 def _process() -> str:
-    return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
-
-
-def _started(number: int) -> str | None:
-    """Return when a process started, in clock ticks since boot; None if it is gone."""
-    try:
-        stat = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]
+    return f"{machine()} {os.getpid()} {started(os.getpid())}"
 
 
 def _dead(holder: str) -> bool:
     """Say whether the holder surely is gone: a process of this very machine and boot that no longer runs."""
-    machine, number, started, _ = holder.split(" ")
-    return machine == _machine() and str(_started(int(number))) != started
+    where, number, since, _ = holder.split(" ")
+    return where == machine() and str(started(int(number))) != since
 
 
 def holder_now() -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from lineshaft.core.admit import is_name
 from lineshaft.core.artifact import Artifact
 from lineshaft.core.catalog import Catalog, as_json, history, names, now, outputs
 from lineshaft.core.durable import crash_point
 from lineshaft.errors import Refused, UsageError
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,11 @@ class Entry:
 
 def check(name: str) -> str:
     """Return the name, or refuse it: names travel in URLs and are never joined to a path."""
-    if not NAME.match(name):
-        raise UsageError(f"{name!r} is not a name: use 1 to 64 of a-z 0-9 . _ @ - and start with a letter or digit")
+    if not is_name(name):
+        raise UsageError(
+            f"{name!r} is not a name: use NAME or NAME@VERSION, each of a-z 0-9 . _ - with a letter or digit first, "
+            "64 characters in all"
+        )
     return name
 
 

@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,21 +51,32 @@ def load(path: str | Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"{file.name} is not a Python file")
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+    _import_from(file.parent)
     module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
     sys.modules[name] = module
     source.remember(str(file))
     try:
-        spec.loader.exec_module(module)
+        with _remembered():
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    return module
+
+
+@contextmanager
+def _remembered() -> Iterator[None]:
+    """Keep the files of the user's modules that the block imports, as they are now."""
+    before = set(sys.modules)
+    yield
     for other in set(sys.modules) - before:
         if _is_users(helper := getattr(sys.modules[other], "__file__", None)):
             source.remember(str(helper))
-    return module
+
+
+def _import_from(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _is_users(file: str | None) -> bool:
@@ -112,13 +125,22 @@ def allowed() -> dict[str, str]:
     return dict(_allowed)
 
 
+def in_use(modules: Iterable[str]) -> dict[str, str]:
+    """Return those of some modules that this process has loaded from the user's files, with their files."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    files = {} if main is None else {module_name(main): main}
+    files |= {name: file for name in modules if (file := getattr(sys.modules.get(name), "__file__", None))}
+    return {name: str(Path(file).resolve()) for name, file in files.items() if _is_users(file)}
+
+
 def resolve(module: str, qualname: str) -> Any:
     """Find what `reference` named.
 
     Raises
     ------
     Refused
-        The module was never run or trained with in this home, so its code is not trusted, or it lacks the name.
+        The module was never run or trained with in this home, so its code is not trusted; it cannot be loaded from
+        where it lay then; or it lacks the name.
 
     """
     if module not in _allowed:
@@ -126,8 +148,13 @@ def resolve(module: str, qualname: str) -> Any:
             f"the model names code in module {module!r}, which no run of this home has used; "
             f"known: {', '.join(sorted(_allowed)) or 'none'}. Run its script here first"
         )
-    loaded = load(_allowed[module]) if module.startswith(PREFIX) else importlib.import_module(module)
-    value: Any = loaded
+    try:
+        value: Any = load(_allowed[module]) if module.startswith(PREFIX) else _helper(module, _allowed[module])
+    except (ImportError, SyntaxError) as error:
+        raise Refused(
+            f"{_allowed[module] or module}, where the model's {qualname} is defined, cannot be loaded: {error}; put "
+            "back what is missing, or run its script here again"
+        ) from error
     for part in qualname.split("."):
         if not hasattr(value, part):
             raise Refused(
@@ -135,3 +162,34 @@ def resolve(module: str, qualname: str) -> Any:
             )
         value = getattr(value, part)
     return value
+
+
+def _helper(module: str, path: str) -> ModuleType:
+    """Load a module that a script imported: by its own name, from the file that it had in the run and no other.
+
+    Raises
+    ------
+    ImportError
+        The file is gone, or the name leads to another one.
+
+    """
+    file = Path(path).resolve()
+    if module not in sys.modules and file.is_file():
+        _import_from(_root(module, file))
+    known = sys.modules.get(module)
+    found = getattr(known, "__file__", None) if known is not None else _origin(module)
+    if path and (found is None or Path(found).resolve() != file):  # before any code of another file runs
+        raise ImportError(f"{module} is {found or 'nowhere'} now")
+    with _remembered():
+        return importlib.import_module(module)
+
+
+def _root(module: str, file: Path) -> Path:
+    """Return the folder from which a file is imported under a name: ``/a`` for ``b.c`` in ``/a/b/c.py``."""
+    levels = module.count(".") + (file.stem == "__init__")
+    return file.parents[min(levels, len(file.parents) - 1)]
+
+
+def _origin(module: str) -> str | None:
+    spec = importlib.util.find_spec(module)
+    return None if spec is None else spec.origin

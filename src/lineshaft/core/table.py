@@ -151,7 +151,18 @@ def read_table(source: Any, key: str | Sequence[str] | None = None) -> Table:
 
 
 def file_digest(path: str | Path) -> str:
-    """Name a file by its bytes: SHA-256 in hexadecimal."""
+    """Name a file by its bytes: SHA-256 in hexadecimal.
+
+    Raises
+    ------
+    DataError
+        The file's own name is not UTF-8, so that it could not be kept beside the digest.
+
+    """
+    try:
+        Path(path).name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"the name of the file {Path(path).name!r} is not UTF-8; rename the file") from error
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -218,11 +229,12 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_ipc(path: Path) -> pa.Table:
     import pyarrow as pa
 
-    source = pa.memory_map(str(path))
-    try:
-        return pa.ipc.open_file(source).read_all()
-    except pa.ArrowInvalid:
-        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    with pa.OSFile(str(path)) as source:  # not mapped: the rows must stay those whose digest was taken
+        try:
+            return pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid:
+            source.seek(0)
+            return pa.ipc.open_stream(source).read_all()
 
 
 def _read_csv(path: Path, delimiter: str) -> pa.Table:
@@ -248,9 +260,9 @@ def _read_json_lines(path: Path) -> pa.Table:
 
 
 def _open(path: Path) -> Any:
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")
-    if path.suffix == ".bz2":
+    if path.suffix.lower() == ".bz2":
         return bz2.open(path, "rb")
     return path.open("rb")
 

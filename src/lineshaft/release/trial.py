@@ -30,6 +30,8 @@ TOLERANCE = 1e-5  # DESIGN's bound between serving and scoring
 SECONDS = 60
 REFUSAL = 500  # characters of a refusal that an error repeats
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # rows and token go to our own server alone
+
 
 def trial(model: Tensors, digest: str, rows: Table, schema: str | None, count: int) -> dict[str, Any]:
     """Serve a model for a moment and compare its answers with those it gives offline.
@@ -113,7 +115,7 @@ def _ask(url: str, token: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     body = json.dumps({"rows": rows}, default=str).encode()  # dates and moments in ISO 8601
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - our own server
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310
+        with _DIRECT.open(request, timeout=SECONDS) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
     except urllib.error.HTTPError as error:

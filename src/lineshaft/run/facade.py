@@ -8,19 +8,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lineshaft.core import names, script
 from lineshaft.core.artifact import Artifact
-from lineshaft.core.codec import encode
+from lineshaft.core.codec import decode, encode
 from lineshaft.core.dry import DrySession
 from lineshaft.core.durable import remove_abandoned, write_atomic
 from lineshaft.core.engine import Engine, InProcess
 from lineshaft.core.events import emit
 from lineshaft.core.fingerprint import Ingredient
-from lineshaft.core.home import Home
-from lineshaft.core.step import Session, Step, is_pending, make
+from lineshaft.core.home import Home, home_folder
+from lineshaft.core.session import Session
+from lineshaft.core.step import Step, is_pending, make
 from lineshaft.core.table import Table, file_digest, read_table
 from lineshaft.errors import DataError, Refused, UsageError
 from lineshaft.run import jobs, own, record, releasing, training
@@ -67,23 +69,26 @@ class Run:
         dry: bool = False,
     ) -> None:
         self.name = name
-        self.home = home if isinstance(home, Home) else Home(home)
+        self._open = ExitStack()
+        self.home = self._home(home, dry=dry)
         self.id = record.new_id()
         self.session: Session | DrySession
         if dry:
             self.session = DrySession(self.home, name)
         else:
-            self.session = Session(self.home, self.id, engine or InProcess())
-        self._open = ExitStack()
+            self.session = Session(self.home, self.id, engine or InProcess(), open=False)
 
     def __enter__(self) -> Self:
         if isinstance(self.session, Session):
             self._open.enter_context(record.recorded(self.home, self.id, self.name))
+            self.session.open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(self.session, Session):
+            self.session.open = False
         self._open.__exit__(kind, error, trace)
 
     def read(
@@ -131,7 +136,10 @@ class Run:
                 aside={"path": path.resolve(), "digest": file.digest},
             )
         else:
-            step = make("read rows", jobs.identify, {"rows": self._table(source).artifact}, outputs, how)
+            # The rows go to the step by hand: until a step named them, a sweep would take them from the store.
+            artifact, content = encode("Table", read_table(source).arrow)
+            aside = {"rows": decode("Table", content)}
+            step = make("read rows", jobs.identify, {"rows": artifact}, outputs, how, aside=aside)
         made = self.session.one(step)
         rows = {name: self._rows(artifact, key=keys, group=group) for name, artifact in made.items()}
         return Parts(rows) if split else rows["rows"]
@@ -432,11 +440,12 @@ class Run:
         made = self.session.one(step)["result"]
         return self._rows(made) if returns == "Table" else self._handle(made, own.content(returns))
 
-    def _table(self, source: Any) -> Rows:
-        arrow = read_table(source).arrow
-        if isinstance(self.session, DrySession):
-            return self._rows(encode("Table", arrow)[0])
-        return self._rows(self.home.put("Table", arrow))
+    def _home(self, home: Home | str | Path | None, *, dry: bool) -> Home:
+        """Open the home; a dry run leaves no trace, so where there is none it looks into an empty one elsewhere."""
+        folder = home.folder if isinstance(home, Home) else home_folder(home)
+        if dry and not (folder / "catalog.db").exists():
+            return Home(self._open.enter_context(TemporaryDirectory()))
+        return home if isinstance(home, Home) else Home(folder)
 
     def _rows(
         self, artifact: Artifact, key: tuple[str, ...] = (), group: str | None = None, schema: Artifact | None = None

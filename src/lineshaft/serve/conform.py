@@ -154,7 +154,7 @@ def _parser(target: pa.DataType) -> Reader:
     def parse(value: Any) -> Any:
         try:
             return pa.scalar(value).cast(target).as_py()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError) as error:
             raise ValueError(f"text that reads as {target}") from error
 
     return parse

@@ -15,6 +15,7 @@ from lineshaft.errors import Refused, StorageError, UsageError
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
 _TOKEN = re.compile(r"[!-~]{16,512}\Z")
 
 
@@ -26,7 +27,15 @@ class Guard:
     token
         What ``Authorization: Bearer`` must carry.
     hosts
-        Host names, without port, that the server answers to.
+        Names that the server answers to, in any case; IPv6 addresses in brackets. ``NAME`` is answered at the port
+        that the server listens on; where it is not of the loopback, also without a port, as a proxy with TLS passes
+        it on. ``NAME:PORT`` is answered at that port alone. Pages of these hosts may ask, over http, or (the loopback
+        aside) https.
+
+    Raises
+    ------
+    UsageError
+        The token is too short, or a host is no host.
 
     """
 
@@ -34,7 +43,9 @@ class Guard:
         if not _TOKEN.match(token):
             raise UsageError("a token has 16 to 512 printable characters without spaces; let token_file() make one")
         self._token = token.encode()
-        self._hosts = tuple(hosts)
+        self._hosts = tuple(host.lower() for host in hosts)
+        if wrong := [host for host in self._hosts if not _HOST.match(host)]:
+            raise UsageError(f"{wrong[0]!r} is not a host: use NAME or NAME:PORT, IPv6 addresses in [brackets]")
 
     def __repr__(self) -> str:
         return f"Guard(token=[secure], hosts={self._hosts})"
@@ -45,7 +56,7 @@ class Guard:
         if len(hosts) != 1 or not self._is_own(hosts[0], port):
             return Refusal("host", "the Host header does not name this server", f"use {self._hosts[0]}:{port}")
         origins = [value for name, value in headers if name == b"origin"]
-        if any(not o.startswith(b"http://") or not self._is_own(o.removeprefix(b"http://"), port) for o in origins):
+        if not all(self._is_own_page(origin.lower(), port) for origin in origins):
             return Refusal("origin", "requests from pages of another origin are refused", "call it from a program")
         return None
 
@@ -59,10 +70,22 @@ class Guard:
             "token", f"the request carries {fault}", "send Authorization: Bearer with the token file's content"
         )
 
+    def _is_own_page(self, origin: bytes, port: int) -> bool:
+        scheme, _, authority = origin.partition(b"://")
+        local = _name_of(authority.decode("latin-1")) in LOOPBACK
+        return scheme in ({b"http"} if local else {b"http", b"https"}) and self._is_own(authority, port)
+
     def _is_own(self, authority: bytes, port: int) -> bool:
-        lowered = authority.lower()
-        own = {f"{host}:{port}".encode() for host in self._hosts}
-        return lowered in own or (port == 80 and lowered.decode("latin-1") in self._hosts)
+        asked = authority.lower().decode("latin-1")
+        name = _name_of(asked)
+        if asked == name:  # at the scheme's own port
+            return name in self._hosts and (port == 80 or name not in LOOPBACK)
+        return asked in self._hosts or (name in self._hosts and asked == f"{name}:{port}")
+
+
+def _name_of(authority: str) -> str:
+    """Return a host without its port."""
+    return re.sub(r":[0-9]*\Z", "", authority) if authority.count(":") == 1 or "]:" in authority else authority
 
 
 def token_file(path: str | Path) -> str:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,8 +29,11 @@ from lineshaft.errors import DataError, Refused, StorageError
 
 MANIFEST, LOCK = "manifest.json", ".lock"
 PREDICTIONS, REJECTED = "predictions", "rejected"
+PARTS = "[0-9]*-[0-9]*.parquet"  # files of parts, not what people put beside them
 
 _FORMAT = 1
+# Files of parts, and drafts of them.
+_OURS = re.compile(r"[0-9]{4,}-[0-9]{6,}\.parquet\Z|\.[0-9]{4,}-[0-9]{6,}\.parquet\..*\.tmp\Z")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,13 @@ class Manifest:
         content = {"format": _FORMAT, "job": self.job, "complete": self.complete, "parts": listed}
         write_atomic(self.folder / MANIFEST, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode())
 
+    def forget(self, places: Iterable[tuple[int, int]]) -> None:
+        """Take parts back that turned out not to be of this job."""
+        for place in places:
+            del self.parts[place]
+        self.save()
+        self.delete_strays()
+
     def drop_damaged(self) -> None:
         """Forget parts whose files are not those that were committed, so that they are made again."""
         sound = {place: part for place, part in self.parts.items() if self._is_sound(part)}
@@ -98,12 +109,12 @@ class Manifest:
             self.parts, self.complete = sound, False
 
     def delete_strays(self) -> None:
-        """Delete what a kill left: files in our folders that no committed part names, and drafts of the manifest."""
+        """Delete what a kill left: parts' files that no committed part names, and drafts. Other files stay."""
         named = {self.folder / PREDICTIONS / part.file for part in self.parts.values() if part.digest}
         named |= {self.folder / REJECTED / part.file for part in self.parts.values() if part.rejected_digest}
         for place in (PREDICTIONS, REJECTED):
             for path in (self.folder / place).glob("*"):
-                if path not in named:
+                if _OURS.match(path.name) and path not in named and path.is_file():
                     path.unlink()
         for path in self.folder.glob(f".{MANIFEST}.*.tmp"):
             path.unlink()
@@ -172,11 +183,16 @@ def only_here(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"cannot use the folder {folder.name!r}: {error.strerror}; name another") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, folder)
         yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Refused(
             f"another process is scoring into {folder.name!r}; wait for it, or name another folder"
         ) from error
-    finally:
-        os.close(handle)

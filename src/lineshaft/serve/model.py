@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from lineshaft.core.admit import NAME
+from lineshaft.core.admit import is_name
 from lineshaft.errors import StepFailed, UsageError
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class Served:
 
 def split_name(name: str) -> tuple[str, str]:
     """Return (model, version) of ``model@version``; without a version: the live one."""
-    model, at, version = name.partition("@")
-    if not NAME.match(name) or "@" in version or (at and not version):
+    if not is_name(name):
         raise UsageError(f"{name!r} does not name a model: use a-z 0-9 . _ - and at most one @, 64 characters in all")
+    model, _, version = name.partition("@")
     return model, version or LIVE
 
 

@@ -63,7 +63,7 @@ class RowReader:
                     column.append(values[name])
         if faults:
             raise schema_refusal(faults, len(rows))
-        arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)]
+        arrays = [_array(values, field) for values, field in zip(columns, self._schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def columns_fit(self, names: Sequence[str]) -> None:
@@ -112,6 +112,16 @@ class RowReader:
                 for name in unknown
             ),
         ]
+
+
+def _array(values: list[Any], field: pa.Field) -> pa.Array:
+    """Build a column; where values that fit one by one do not fit together, that is the request's fault too."""
+    try:
+        made = pa.array(values, field.type)
+        return made if made.type == field.type else made.cast(field.type)  # wider indices than a dictionary has
+    except (pa.ArrowInvalid, OverflowError) as error:
+        fault = _reason(None, field.name, "type", None, f"send values that a column of {field.type} holds: {error}")
+        raise schema_refusal([fault], len(values)) from error
 
 
 def schema_refusal(faults: Sequence[Reason], rows: int | None) -> AdmissionError:

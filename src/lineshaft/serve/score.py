@@ -17,9 +17,9 @@ import pyarrow as pa
 from lineshaft.core.codec import encode
 from lineshaft.core.events import progress
 from lineshaft.core.table import ROW_ID, Table
-from lineshaft.errors import Refused, UsageError
+from lineshaft.errors import DataError, Refused, UsageError
 from lineshaft.serve.conform import Rows, conform
-from lineshaft.serve.manifest import PREDICTIONS, REJECTED, Manifest, Part, only_here, open_manifest
+from lineshaft.serve.manifest import PARTS, PREDICTIONS, REJECTED, Manifest, Part, only_here, open_manifest
 from lineshaft.serve.model import BATCH_ROWS, Served, predict
 from lineshaft.serve.stream import Source, in_parts, open_source
 
@@ -53,12 +53,12 @@ class Scored:
     @property
     def predictions(self) -> list[Path]:
         """The files with predictions, in the order of the input."""
-        return sorted((self.folder / PREDICTIONS).glob("*.parquet"))
+        return sorted((self.folder / PREDICTIONS).glob(PARTS))
 
     @property
     def rejections(self) -> list[Path]:
         """The files with rejected rows and their reasons, in the order of the input."""
-        return sorted((self.folder / REJECTED).glob("*.parquet"))
+        return sorted((self.folder / REJECTED).glob(PARTS))
 
 
 def score(
@@ -95,7 +95,8 @@ def score(
     Raises
     ------
     DataError
-        An input cannot be read or lacks a column; the folder belongs to another job or holds other files.
+        An input cannot be read, lacks a column or changed meanwhile; the folder belongs to another job or holds other
+        files.
     Refused
         More than ``max_rejected`` rows rejected, or another process writes to the folder.
     StepFailed
@@ -144,18 +145,37 @@ def _job(
 
 
 def _score_source(manifest: Manifest, served: Served, number: int, source: Source) -> Iterator[int]:
-    """Yield the rows of each part once it is committed."""
-    size, batch_rows = manifest.job["part_rows"], manifest.job["batch_rows"]
+    """Yield the rows of each part once it is committed; take the new parts back if they are not of the job's input."""
+    size = manifest.job["part_rows"]
     done: Collection[int] = {part for owner, part in manifest.parts if owner == number}
-    for part, count, raw in in_parts(source, size, done):
-        if raw is not None:
-            rows = conform(raw, served, source, part * size)
-            predictions = _encoded(_predictions(served, rows, batch_rows))
-            rejected = _encoded(rows.rejected())
-            bad = count - len(rows.places)
-            made = Part(number, part, count, bad, predictions[0], rejected[0])
-            manifest.commit(made, predictions[1], rejected[1])
-        yield count
+    try:
+        for part, count, raw in in_parts(source, size, done):
+            if raw is not None:
+                _score_part(manifest, served, source, (number, part), raw)
+            yield count
+    except DataError:
+        _require_unchanged(manifest, number, source, done)  # the better reason, if it is one
+        raise
+    _require_unchanged(manifest, number, source, done)
+
+
+def _score_part(manifest: Manifest, served: Served, source: Source, place: tuple[int, int], raw: pa.Table) -> None:
+    rows = conform(raw, served, source, place[1] * manifest.job["part_rows"])
+    predictions = _encoded(_predictions(served, rows, manifest.job["batch_rows"]))
+    rejected = _encoded(rows.rejected())
+    bad = raw.num_rows - len(rows.places)
+    manifest.commit(Part(*place, raw.num_rows, bad, predictions[0], rejected[0]), predictions[1], rejected[1])
+
+
+def _require_unchanged(manifest: Manifest, number: int, source: Source, done: Collection[int]) -> None:
+    fresh = [place for place in manifest.parts if place[0] == number and place[1] not in done]
+    if not fresh:
+        return
+    try:
+        source.require_unchanged()
+    except DataError:
+        manifest.forget(fresh)
+        raise
 
 
 def prediction_table(row_ids: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]) -> pa.Table:

@@ -55,8 +55,9 @@ def serve(
     limits
         Bounds on what comes in.
     remote_hosts
-        Names under which other machines reach this server. Listening anywhere but on the loopback needs them: a
-        request whose Host is not among them is refused.
+        Names under which other machines reach this server, each with its port where that is not the one listened on
+        or, behind TLS, the usual one. Listening anywhere but on the loopback needs them: a request whose Host is not
+        among them is refused.
     announce
         Called once with the names and the URL when requests are answered.
 
@@ -71,7 +72,7 @@ def serve(
             f"{host} can be reached from other machines, and only the loopback is served unless remote_hosts names "
             "the hosts under which clients reach this one; put TLS in front of it"
         )
-    app = App(models, token, limits, (*LOOPBACK, *remote_hosts))
+    app = App(models, token, limits, (*LOOPBACK, *_announced(host), *remote_hosts))
     listener = _listen(host, port)
     try:
         _Server(app, lambda: announce(app.names, _url(listener))).run(sockets=[listener])
@@ -161,6 +162,15 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announced(host: str) -> tuple[str, ...]:
+    """Return the host of the URL that is announced, where it is one that clients can ask for."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ()
+    return () if address.is_unspecified else (f"[{address}]" if address.version == 6 else str(address),)
 
 
 def _is_loopback(host: str) -> bool:

@@ -52,6 +52,8 @@ class Source:
         Whether columns come as text that is to be parsed (CSV).
     blocks
         Yields the raw rows from the first to the last; given what may be skipped.
+    path
+        The file; None for rows in memory.
 
     """
 
@@ -60,6 +62,25 @@ class Source:
     key: tuple[str, ...]
     text: bool
     blocks: Callable[[Skip], Iterator[Block]]
+    path: Path | None = None
+
+    def require_unchanged(self) -> None:
+        """Compare the file with its digest again: rows of other bytes must not be kept under it.
+
+        Raises
+        ------
+        DataError
+            It is another file now, or gone.
+
+        """
+        if self.path is None:
+            return
+        now = file_digest(self.path) if self.path.is_file() else "gone"
+        if now != self.digest:
+            raise DataError(
+                f"{self.name} changed while it was read (it was {self.digest[:12]}, it is {now[:12]}); nothing of this "
+                "reading counts: start again, into another folder, when nobody writes to it"
+            )
 
 
 def open_source(data: Any, reads: Sequence[str], key: Sequence[str]) -> Source:
@@ -88,7 +109,7 @@ def open_source(data: Any, reads: Sequence[str], key: Sequence[str]) -> Source:
         return _memory(read_table(path, list(key) or None), reads)
     else:
         raise DataError(f"{path.name}: cannot tell its format; use .parquet, .csv, .tsv, .jsonl or .arrow")
-    return Source(path.name, file_digest(path), tuple(key), form in {".csv", ".tsv"}, blocks)
+    return Source(path.name, file_digest(path), tuple(key), form in {".csv", ".tsv"}, blocks, path)
 
 
 def in_parts(source: Source, size: int, done: Collection[int]) -> Iterator[tuple[int, int, pa.Table | None]]:
@@ -138,11 +159,18 @@ def _parquet(path: Path, reads: Sequence[str], key: Sequence[str]) -> Callable[[
             if rows and skip(position, position + rows):
                 yield rows, None
             else:
-                for batch in file.iter_batches(_LINES, row_groups=[group], columns=wanted):
-                    yield batch.num_rows, pa.Table.from_batches([batch])
+                yield from _batches(path, file, group, wanted)
             position += rows
 
     return blocks
+
+
+def _batches(path: Path, file: pq.ParquetFile, group: int, wanted: list[str]) -> Iterator[Block]:
+    try:
+        for batch in file.iter_batches(_LINES, row_groups=[group], columns=wanted):
+            yield batch.num_rows, pa.Table.from_batches([batch])
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path.name} stops being readable Parquet: {error}; mend the file") from error
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -14,6 +14,7 @@ from lineshaft.errors import UsageError
 
 Reader = Callable[[Any], Any]
 
+_EPOCH, _DAY = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(days=1)
 _FLOAT_MAX = {16: 65504.0, 32: 3.4028234663852886e38, 64: math.inf}
 
 
@@ -49,7 +50,7 @@ def _reader(arrow_type: pa.DataType) -> Reader | None:
     if kinds.is_floating(arrow_type):
         return _optional(_number(_FLOAT_MAX[arrow_type.bit_width]))
     if kinds.is_timestamp(arrow_type):
-        return _optional(_moment(with_zone=arrow_type.tz is not None))
+        return _optional(_moment(arrow_type))
     if kinds.is_date(arrow_type):
         return _optional(_day)
     if kinds.is_list(arrow_type) or kinds.is_large_list(arrow_type) or kinds.is_fixed_size_list(arrow_type):
@@ -87,21 +88,38 @@ def _integer(arrow_type: pa.DataType) -> Reader:
 
 def _number(largest: float) -> Reader:
     def read(value: Any) -> float:
-        if type(value) not in {int, float} or (math.isfinite(value) and abs(value) > largest):
-            raise ValueError("a number" if largest == math.inf else f"a number of at most {largest:.4g}")
+        if type(value) not in {int, float} or not math.isfinite(value) or abs(value) > largest:
+            raise ValueError("a finite number" if largest == math.inf else f"a finite number of at most {largest:.4g}")
         return float(value)
 
     return read
 
 
-def _moment(*, with_zone: bool) -> Reader:
+def _moment(arrow_type: pa.DataType) -> Reader:
+    with_zone = arrow_type.tz is not None
+    first, last = _moments(arrow_type)
+
     def read(value: Any) -> dt.datetime:
         moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(_text(value))
         if (moment.tzinfo is not None) != with_zone:
             raise ValueError(f"an ISO 8601 date and time {'with' if with_zone else 'without'} a time zone")
+        since = moment.replace(tzinfo=dt.UTC) - _EPOCH - (moment.utcoffset() or dt.timedelta())
+        if not first <= since <= last:
+            raise ValueError(f"a date and time from {_EPOCH + first:%Y-%m-%d} to {_EPOCH + last:%Y-%m-%d}")
         return moment
 
     return read
+
+
+def _moments(arrow_type: pa.DataType) -> tuple[dt.timedelta, dt.timedelta]:
+    """Return the first and the last time since 1970 that both a column and Python's datetime, in its zone, can hold."""
+    first, last = (edge.replace(tzinfo=dt.UTC) - _EPOCH for edge in (dt.datetime.min, dt.datetime.max))  # noqa: DTZ901
+    if arrow_type.tz is not None:
+        first, last = first + _DAY, last - _DAY  # zones differ from UTC by less
+    if arrow_type.unit == "ns":
+        most = dt.timedelta(microseconds=((1 << 63) - 1) // 1000)
+        first, last = max(first, -most), min(last, most)
+    return first, last
 
 
 def _day(value: Any) -> dt.date:

@@ -37,8 +37,8 @@ class Features:
     Attributes
     ----------
     function
-        ``pyarrow.RecordBatch`` (the columns of ``reads``, in that order) to a tensor or a dict of tensors, rows first;
-        numpy arrays are taken as tensors.
+        ``pyarrow.RecordBatch`` (the columns of ``reads``, in that order) to a tensor of two or more dimensions, or a
+        dict of tensors, rows first; numpy arrays are taken as tensors.
     reads
         Column names.
     batch_rows
@@ -112,7 +112,13 @@ class Features:
         named = made if isinstance(made, Mapping) else {"x": made}
         if not named:
             raise DataError(f"{where}: the function returned an empty dict; return at least one tensor")
-        return {str(name): _checked(value, len(batch), f"{where}: {name!r}") for name, value in sorted(named.items())}
+        tensors = {str(name): _checked(named[name], len(batch), f"{where}: {name!r}") for name in sorted(named)}
+        if not isinstance(made, Mapping) and tensors["x"].dim() == 1:  # a builder could not be told its width
+            raise DataError(
+                f"{where}: the function returned shape [{len(batch)}]; return [rows, width], here [{len(batch)}, 1] "
+                f"for one number per row, or a dict {{'x': ...}} if the model takes bare numbers"
+            )
+        return tensors
 
     def _join(self, parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         first = parts[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from lineshaft.core.catalog import events, executions, inputs, uses
-from lineshaft.core.step import outputs_of
+from lineshaft.core.executions import outputs_of
 from lineshaft.errors import IntegrityError, UsageError
 from lineshaft.run.record import latest
 

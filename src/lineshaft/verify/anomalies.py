@@ -37,7 +37,8 @@ class Anomaly:
         Identities of the first rows concerned.
     fix
         The edit of the schema under which this would not be an anomaly: TOML keys of the column with their new values
-        (None: take the key out). Empty where no edit would do. It is a proposal; nothing applies it by itself.
+        (None: take the key out). Empty where no edit would do. It is a proposal; nothing applies it by itself. Of a
+        single row: words that say what to send instead.
 
     """
 
@@ -46,7 +47,7 @@ class Anomaly:
     severity: str = ERROR
     seen: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
-    fix: Mapping[str, Any] = field(default_factory=dict)
+    fix: Mapping[str, Any] | str = field(default_factory=dict)
 
     @property
     def about_rows(self) -> bool:
@@ -55,7 +56,8 @@ class Anomaly:
 
     def payload(self) -> Any:
         """Return a JSON value."""
-        return {**vars(self), "seen": dict(self.seen), "examples": list(self.examples), "fix": dict(self.fix)}
+        fix = self.fix if isinstance(self.fix, str) else dict(self.fix)
+        return {**vars(self), "seen": dict(self.seen), "examples": list(self.examples), "fix": fix}
 
     @classmethod
     def from_payload(cls, payload: Any) -> Anomaly:
@@ -147,7 +149,9 @@ def _html_row(anomaly: Anomaly) -> str:
     return "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
 
 
-def _edit(fix: Mapping[str, Any]) -> str:
+def _edit(fix: Mapping[str, Any] | str) -> str:
+    if isinstance(fix, str):
+        return fix
     return ", ".join(f"drop {key}" if value is None else f"{key} = {_brief(value)}" for key, value in fix.items())
 
 

@@ -66,7 +66,7 @@ class Inspection:
 
 def check(schema: Schema, data: Any, environment: str | None) -> Anomalies:
     """Check data; see `Schema.check`."""
-    return inspect(schema, chunks(data), environment).anomalies
+    return inspect(schema, chunks(data, schema.dataset.key), environment).anomalies
 
 
 def inspect(schema: Schema, stream: Iterable[Chunk], environment: str | None) -> Inspection:

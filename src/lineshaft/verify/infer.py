@@ -6,7 +6,7 @@ presence            required if no row is missing, else a share with room for no
                     at few rows and at none of some parts
 valency of lists    fixed if it is constant, at least 1 if it varies from there, else free
 bool                ints 0 and 1 with a 1 among them; one or two texts of which at most one is a word for true and one a
-                    word for false
+                    word for false; like the next two, not from a few rows
 parses = "int"      texts that all read as integers
 values              few texts, and by Good-Turing hardly any others to come; ``min_mass`` leaves them room
 range               numbers, with slack from the tail of what was seen (`evidence`); not for integers that never repeat,
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lineshaft.errors import SchemaError, UsageError
+from lineshaft.errors import DataError, SchemaError, UsageError
 from lineshaft.verify.evidence import ENOUGH, least_share, lower_bound, unseen_share, upper_bound
 from lineshaft.verify.model import Bounds, Column, Dataset, Words
 from lineshaft.verify.plainform import suggestion
@@ -84,6 +84,8 @@ def infer_schema(
     ------
     SchemaError
         A column has a type that no schema can declare.
+    DataError
+        There are no rows, or the key is null or repeats a value.
     UsageError
         ``gold``, ``key`` or ``group`` name a column that is not there.
 
@@ -93,6 +95,10 @@ def infer_schema(
     for name in (*how.key, *how.gold, *how.group):
         if name not in stats:
             raise UsageError(f"column {name!r} is not in the data{suggestion(name, stats.columns)}")
+    if not stats.rows:
+        raise DataError("there are no rows, and a schema is inferred from values; give data with rows")
+    for name in how.key:
+        _refuse_no_key(stats[name], alone=len(how.key) == 1)
     columns = tuple(_column(column, stats, how) for column in stats)
     return Schema(columns, Dataset(key=how.key, gold=how.gold))
 
@@ -111,6 +117,22 @@ class _How:
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _refuse_no_key(column: ColumnStatistics, *, alone: bool) -> None:
+    """Raise if a column cannot name rows: it would break the schema at once."""
+    if column.missing:
+        raise DataError(
+            f"the key {column.name!r} is null in {column.missing:,} of {column.rows:,} rows; a key names every row"
+        )
+    surely = column.count * (1 - 5 * column.distinct_error)  # beyond some size distinct values are estimated
+    if alone and column.distinct < surely:
+        about = "" if column.distinct_error == 0 else "about "
+        often = next((f", {value!r} the most often" for value, count in column.top(1) if count > 1), "")
+        raise DataError(
+            f"the key {column.name!r} has {about}{column.distinct:,} different values in {column.rows:,} rows{often}; "
+            f"a key names one row: drop the copies or name more key columns"
+        )
 
 
 def _column(column: ColumnStatistics, stats: Statistics, how: _How) -> Column:
@@ -171,6 +193,8 @@ def _specials(column: ColumnStatistics, notes: dict[str, str]) -> Fields:
 
 def _domain(column: ColumnStatistics, stats: Statistics, notes: dict[str, str], how: _How) -> Fields:
     """Choose what values there are; the first that fits, in the order of the table above."""
+    if how.evidence and column.count < ENOUGH:
+        return {}
     if column.kind == "int" and column.low is not None and column.low >= 0 and column.high == 1:
         return {"zero_one": True}
     if column.kind != "string" or column.invalid_utf8 or not column.values:

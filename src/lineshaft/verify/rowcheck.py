@@ -13,6 +13,7 @@ import numpy as np
 
 from lineshaft.core.expression import Expression, parse
 from lineshaft.errors import DataError
+from lineshaft.verify.advice import advice
 from lineshaft.verify.anomalies import Anomaly, severity_of
 from lineshaft.verify.check import rules_in, stranger
 from lineshaft.verify.constraints import constraints_of
@@ -107,7 +108,8 @@ class ColumnRow:
         return ["too_few_values"] * few + ["too_many_values"] * many
 
     def _anomaly(self, reason: str, seen: dict[str, Any]) -> Anomaly:
-        return Anomaly(self.column.name, reason, severity_of(self.column.severity, reason), seen)
+        severity, fix = severity_of(self.column.severity, reason), advice(self.column, reason)
+        return Anomaly(self.column.name, reason, severity, seen, fix=fix)
 
 
 class RuleRow:
@@ -124,7 +126,8 @@ class RuleRow:
         if self.expression.row(values) is not False:
             return []
         seen = {"rule": self.rule.name, "expect": self.rule.expect}
-        return [Anomaly(None, "rule_broken", self.rule.severity, seen)]
+        fix = f"send values for which {self.rule.expect}"
+        return [Anomaly(None, "rule_broken", self.rule.severity, seen, fix=fix)]
 
 
 def native(value: Any) -> Any:

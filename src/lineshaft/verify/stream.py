@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,10 +48,11 @@ class Chunk:
     place: Place
 
 
-def chunks(data: Any) -> Iterator[Chunk]:
+def chunks(data: Any, key: Sequence[str] = ()) -> Iterator[Chunk]:
     """Yield the chunks of data with the identities that `read_table` gives their rows; Parquet goes by row group.
 
-    Data without rows give one chunk without rows.
+    Data without rows give one chunk without rows. Where the data are no Table, and so have no key of their own, rows
+    are named by the columns ``key``, repeats and all; a row that lacks one of them keeps the other name.
 
     Raises
     ------
@@ -58,10 +60,29 @@ def chunks(data: Any) -> Iterator[Chunk]:
         The data cannot be read, or two columns have the same name.
 
     """
-    start = 0
+    start, key = 0, () if isinstance(data, Table) else key
     for batch, names in _named_batches(data):
-        yield Chunk(batch, Place(start, names))
+        known = bool(key) and all(name in batch.schema.names for name in key)
+        yield Chunk(batch, Place(start, _keyed(batch, key, names) if known else names))
         start += batch.num_rows
+
+
+def _keyed(batch: pa.RecordBatch, key: Sequence[str], otherwise: Names) -> Names:
+    """Name rows by their key columns, as `read_table` does."""
+
+    def names(rows: Sequence[int]) -> list[str]:
+        picked = pa.array(rows, pa.int64())
+        try:
+            columns = [batch.column(name).take(picked).cast(pa.string()).to_pylist() for name in key]
+        except pa.ArrowException:  # lists and the like have no form as text
+            return otherwise(rows)
+        parts = zip(*columns, strict=True)
+        return [otherwise([row])[0] if None in part else name(part) for row, part in zip(rows, parts, strict=True)]
+
+    def name(part: tuple[str, ...]) -> str:
+        return part[0] if len(part) == 1 else json.dumps(part, ensure_ascii=False)
+
+    return names
 
 
 def _named_batches(data: Any) -> Iterator[tuple[pa.RecordBatch, Names]]:

@@ -1,12 +1,13 @@
 """Labeling functions: what they may return, and that what goes wrong stays their own."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 
 from lineshaft.collect.apply import apply
-from lineshaft.collect.sources import labeling_function
+from lineshaft.collect.sources import expression, labeling_function
 from lineshaft.collect.sources.functions import FunctionSource, Row
 from lineshaft.core import script
 from lineshaft.core.fingerprint import fingerprint
@@ -66,7 +67,40 @@ def test_an_error_costs_its_own_vote_on_its_own_row_only():
     votes = apply([source(shouting), angry], TABLE, CLASSES)
     assert votes.to_dense().tolist() == [[0, -1], [0, 0], [-1, -1], [0, -1]]
     assert [(fault.source, fault.count) for fault in votes.faults] == [("shouting", 1)]
-    assert votes.faults[0].examples == (("2", "AttributeError: 'NoneType' object has no attribute 'isupper'"),)
+    ((row, error),) = votes.faults[0].examples
+    assert row == "2" and error.startswith("AttributeError: 'NoneType' object has no attribute 'isupper'")
+
+
+def test_an_error_names_file_and_line_of_the_users_code():
+    def below(x):
+        return json.loads(x.text or "")
+
+    def above(x):
+        return below(x)
+
+    (fault,) = source(above).vote(TABLE, CLASSES).faults
+    line = below.__code__.co_firstlineno + 1
+    assert fault.examples[0][1].endswith(f"(test_functions.py:{line})")
+
+
+def test_an_answer_that_is_no_vote_has_no_line():
+    (fault,) = source(lambda x: 7, name="f").vote(TABLE, CLASSES).faults
+    assert fault.examples[0][1].endswith("or ABSTAIN")
+
+
+@pytest.mark.parametrize("classes", [["1", "2", "3"], ["3", "2", "1"]])
+def test_star_ratings_as_integers_are_refused_not_shifted(classes):
+    table = read_table([{"stars": stars} for stars in (1, 2, 3)])
+    votes = apply([source(lambda x: x.stars, name="f")], table, classes)
+    assert votes.to_dense().tolist() == [[-1]] * 3
+    assert votes.faults[0].count == 3 and "return the class name" in votes.faults[0].examples[0][1]
+    named = apply([source(lambda x: str(x.stars), name="f")], table, classes)
+    assert named.to_dense().ravel().tolist() == [classes.index(name) for name in ("1", "2", "3")]
+
+
+def test_an_integer_label_of_an_expression_is_refused_where_names_look_like_integers():
+    with pytest.raises(UsageError, match="source e: the integer 1 could be a class name or a class number"):
+        apply([expression("length(text) > 0", 1, name="e")], TABLE, ["1", "2"])
 
 
 def test_many_faults_are_counted_and_a_few_kept():

@@ -92,7 +92,8 @@ def test_rows_that_break_the_function_are_found():
     votes = model_source(one_tensor)(judge).vote_from([str(i) for i in range(2000)], {"x": x}, CLASSES)
     assert set(np.flatnonzero(votes.to_dense().ravel() < 0)) == broken
     assert votes.faults[0].count == 4
-    assert votes.faults[0].examples[0] == ("3", "RuntimeError: cannot judge 3")
+    row, error = votes.faults[0].examples[0]
+    assert row == "3" and error.startswith("RuntimeError: cannot judge 3")
 
 
 @pytest.mark.parametrize(
@@ -151,3 +152,27 @@ def test_its_meaning_covers_the_features_function():
     assert one_tensor.function in source.meaning()[5]
     assert source.where not in source.meaning()
     assert "model source both (model, from 0.8, test_models.py:" in repr(source)
+
+
+def test_an_error_in_the_function_names_file_and_line():
+    def judge(given):
+        return given["x"]
+
+    votes = model_source(one_tensor)(judge).vote_from(["a"], {"x": np.zeros((1, 2))}, CLASSES)
+    line = judge.__code__.co_firstlineno + 1
+    assert votes.faults[0].examples[0][1].endswith(f"(test_models.py:{line})")
+
+
+def test_tensors_come_as_numpy_arrays():
+    seen = []
+
+    def judge(given):
+        seen.append(given)
+        return np.tile([0.0, 1.0], (2, 1))
+
+    x = torch.zeros(2, 3)
+    model_source(one_tensor)(judge).vote_from(["a", "b"], {"x": x}, CLASSES)
+    model_source(one_tensor)(judge).vote_from(["a", "b"], {"x": x, "y": x}, CLASSES)
+    alone, named = seen
+    assert type(alone) is np.ndarray
+    assert {name: type(value) for name, value in named.items()} == {"x": np.ndarray, "y": np.ndarray}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,10 +136,17 @@ def fixed_label(name: str, label: Label, classes: Sequence[str] | None) -> int:
     return number
 
 
-def described(error: BaseException) -> str:
-    """Write an error as ``Type: message``, short, and the same in every process."""
+def described(error: BaseException, function: Callable[..., Any]) -> str:
+    """Write an error as ``Type: message (file.py:line)``, short, and the same in every process.
+
+    The line is the last one of the function's own file that met the error; none where the function had returned.
+    """
     message = _ADDRESS.sub("0x...", str(error))
-    return f"{type(error).__name__}: {message}"[:_MESSAGE]
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = list(traceback.walk_tb(error.__traceback__))
+    lines = [line for frame, line in frames if frame.f_code.co_filename == file]
+    place = f" ({Path(file).name}:{lines[-1]})" if file is not None and lines else ""
+    return f"{type(error).__name__}: {message}"[:_MESSAGE] + place
 
 
 def slug(text: str, most: int = 32) -> str:

@@ -106,7 +106,7 @@ class FunctionSource(Source):
             try:
                 vote = class_number(self.function(Row(columns, place)), classes)
             except Exception as error:  # noqa: BLE001 - the user's code may raise anything; it is recorded
-                faults.append((place, described(error)))
+                faults.append((place, described(error, self.function)))
                 continue
             if vote >= 0:
                 rows.append(place)

@@ -31,8 +31,8 @@ class ModelSource(Source):
     Attributes
     ----------
     function
-        From features (an array where there is one tensor, else a dict of arrays; a record batch where ``inputs`` is a
-        list of columns) to n x k probabilities, rows first.
+        From features (a numpy array where there is one tensor, else a dict of numpy arrays by name; a record batch
+        where ``inputs`` is a list of columns) to n x k probabilities, an array or a tensor, rows first.
     inputs
         A features object (called with a record batch, has ``reads``), or column names.
     threshold
@@ -99,7 +99,7 @@ class ModelSource(Source):
                     half = length // 2
                     waiting += [(start + half, length - half), (start, half)]
                     continue
-                faults[start] = described(error)
+                faults[start] = described(error, self.function)
                 part = np.full((1, k or 2), np.nan)
             found.append(part)
         width = max(part.shape[1] for part in found)
@@ -134,6 +134,9 @@ def model_source(
     inputs: Any, *, name: str | None = None, threshold: float = 0.8, kind: str = "model"
 ) -> Callable[[Callable[[Any], Any]], ModelSource]:
     """Make a function from features to class probabilities a source: ``@ls.model_source(inputs=embed)``.
+
+    The function is given numpy arrays, also where the features function returns torch tensors: the array itself where
+    there is one, else a dict of arrays by name. It returns ``[rows, classes]``.
 
     Parameters
     ----------
