@@ -128,12 +128,6 @@ def brief(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-@functools.cache
-def _own_digest(value: Any) -> str:
-    """Name one of lineshaft's own functions or classes; its source cannot change while the process lives."""
-    return _Walk(inside=value).digest(value, "lineshaft")
-
-
 class _Walk:
     """One walk; what is met again is written as a back-reference, so cycles end.
 
@@ -141,13 +135,12 @@ class _Walk:
     of the recursion is that of the data alone.
     """
 
-    def __init__(self, inside: Any = None, parent: _Walk | None = None) -> None:
+    def __init__(self, parent: _Walk | None = None) -> None:
         self.ingredients: dict[str, Ingredient] = {} if parent is None else parent.ingredients
         self._met: dict[int, int] = {} if parent is None else dict(parent._met)  # noqa: SLF001
         self._path: list[str] = [] if parent is None else list(parent._path)  # noqa: SLF001
         self._alive: list[Any] = []  # keeps what was met alive: an id must not be given out twice
         self._waiting: collections.deque[tuple[Any, list[str]]] = collections.deque()
-        self._inside = inside  # set while one of lineshaft's own objects is walked
 
     def digest(self, value: Any, name: str) -> str:
         self._path.append(name)
@@ -205,7 +198,7 @@ class _Walk:
 
     def _set_member(self, item: Any) -> str:
         """Describe a member apart from the others: the order in which a set gives them means nothing."""
-        return repr(self._describe(item)) if type(item) in _PLAIN else _Walk(self._inside, self).digest(item, "member")
+        return repr(self._describe(item)) if type(item) in _PLAIN else _Walk(self).digest(item, "member")
 
     def _special(self, value: Any) -> Any:
         """Describe arrays by bytes, built-ins by owner, everything else by class and state."""
@@ -271,7 +264,7 @@ class _Walk:
         module = function.__module__ or ""
         if (owned := owner(module, function.__code__.co_filename)) is not None:
             return self._owned_function(owned, function)
-        if module.partition(".")[0] == OWN and self._inside is None and function.__closure__ is None:
+        if _is_own(module) and function.__closure__ is None:
             return self._our_own(function, f"{module}.{function.__qualname__}")
         return self._later(function)
 
@@ -330,7 +323,7 @@ class _Walk:
         rebound = source.rebound(file, space)
         if first in rebound:
             return self._rebound(first, rebound, space, module)
-        if self._inside is not None and first.islower() and isinstance(space.get(first), _FILLED):
+        if _is_own(module) and first.islower() and isinstance(space.get(first), _FILLED):
             return "state"  # a register or counter of lineshaft's own, filled while it works; tables are in capitals
         if first in space:
             self._path.append(".".join(chain))
@@ -375,12 +368,12 @@ class _Walk:
     def _import(self, module: str, names: tuple[str, ...], level: int, space: Mapping[str, Any]) -> Any:
         """Describe an import inside a function; only the user's own modules are really imported for it."""
         if not module and not level:
-            return self._import_of_what_is_computed()
+            return self._import_of_what_is_computed(str(space.get("__name__", "")))
         if level:
             module = importlib.util.resolve_name("." * level + module, space.get("__package__") or "")
         if (owned := owner_unimported(module)) is not None:
             return self._owned(owned, module)
-        if module.partition(".")[0] == OWN and self._inside is not None:
+        if _is_own(module) and module != OWN:
             return ("own", module, *(reached(f"{module}.{name}") for name in names), reached(module))
         try:
             loaded = importlib.import_module(module)
@@ -391,8 +384,8 @@ class _Walk:
         packages = [module.rsplit(".", count)[0] for count in range(module.count(".") + 1)]
         return tuple(self._describe(sys.modules[name]) for name in packages)  # ``import a.b`` binds a
 
-    def _import_of_what_is_computed(self) -> Any:
-        if self._inside is not None:
+    def _import_of_what_is_computed(self, by: str) -> Any:
+        if _is_own(by):
             return "computed"
         raise FingerprintError(
             f"{self._trail()} imports a module whose name it computes, so its code cannot be named; import it by a "
@@ -404,7 +397,7 @@ class _Walk:
         space, file = vars(module), getattr(module, "__file__", None) or ""
         if (owned := owner(module.__name__, file or None)) is not None:
             return self._owned(owned, module.__name__)
-        if module.__name__.partition(".")[0] == OWN or "__getattr__" in space:
+        if _is_own(module.__name__) or "__getattr__" in space:
             return self._file(file, module.__name__, space)
         parts = [path for folder in space.get("__path__", ()) for path in _code_in(folder)]
         files = [self._file(str(path), path.stem, {}) for path in parts]
@@ -426,7 +419,7 @@ class _Walk:
         made_here = kind.__module__ == "types" and not hasattr(types, kind.__name__)  # types.new_class, make_dataclass
         if not made_here and (owned := owner(kind.__module__, file)) is not None:
             return self._owned(owned, name)
-        if kind.__module__.partition(".")[0] == OWN and self._inside is None:
+        if _is_own(kind.__module__):
             return self._our_own(kind, name)
         return self._later(kind)
 
@@ -517,9 +510,10 @@ class _Walk:
         return ("owned", owned, name)
 
     def _our_own(self, value: Any, name: str) -> Any:
-        digest = _own_digest(value)
+        """Name lineshaft's own code by all that its module can lead to, which is quick to tell."""
+        digest = reached(value.__module__)
         self._note(f"built-in {name}", digest, "", "")
-        return ("own", digest)
+        return ("own", name, digest)
 
     def _file(self, path: str, name: str, space: Mapping[str, Any]) -> Any:
         tree = source.file_dump(path, space)
@@ -548,6 +542,10 @@ class _Walk:
         )
 
 
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] == OWN
+
+
 def _members(kind: type) -> list[tuple[str, Any]]:
     members = []
     for key, value in vars(kind).items():
@@ -560,7 +558,7 @@ def _members(kind: type) -> list[tuple[str, Any]]:
 
 def _lasting(value: Any, state: dict[Any, Any]) -> dict[Any, Any]:
     """Drop what counts for nothing: cached properties, fields that lineshaft's own classes do not compare."""
-    ours = dataclasses.is_dataclass(value) and type(value).__module__.partition(".")[0] == OWN
+    ours = dataclasses.is_dataclass(value) and _is_own(type(value).__module__)
     left_out = {item.name for item in dataclasses.fields(value) if not item.compare} if ours else set()
     cached = functools.cached_property
     return {

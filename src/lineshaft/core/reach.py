@@ -1,8 +1,8 @@
-"""What lineshaft's own code reaches through imports inside functions: files, and the distributions that they import.
+"""What one of lineshaft's own modules can lead to: files, and the distributions that they import.
 
 The stages are imported where they are used, so that a command pays for what it needs. To follow such an import as a
-user's is followed would load the stage, and torch with it, only to name a step that is known already. So it is named
-by the bytes of every file that it can lead to, found by reading the import statements::
+user's is followed would load the stage, and torch with it, only to name a step that is known already. So lineshaft's
+own code is named by the bytes of every file that it can lead to, found by reading the import statements::
 
     run/jobs.py  def check(...): from lineshaft.verify.check import check      ─► verify/check.py
                                                                                   ├─► verify/schema.py ─► ...
@@ -34,14 +34,27 @@ def reached(module: str) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or (path := _file(name)) is None:
+        if name in seen or (read := _read(name)) is None:
             continue
-        content = path.read_bytes()
-        seen[name] = hashlib.sha256(content).hexdigest()
-        for found in _imports(content.decode()):
-            waiting.append(found) if found.partition(".")[0] == OWN else others.add(found.partition(".")[0])
-    owners = {owned for other in others if (owned := owner_unimported(other)) not in {None, PYTHON}}
+        seen[name], own, foreign = read
+        waiting += own
+        others |= foreign
+    owners = {owned for other in others if (owned := _owner(other)) not in {None, PYTHON}}
     return hashlib.sha256(repr((sorted(seen.items()), sorted(map(str, owners)))).encode()).hexdigest()
+
+
+_owner = functools.cache(owner_unimported)
+
+
+@functools.cache
+def _read(module: str) -> tuple[str, tuple[str, ...], frozenset[str]] | None:
+    """Return the digest of a module's file, lineshaft's modules and the other packages that it may import."""
+    if (path := _file(module)) is None:
+        return None
+    content = path.read_bytes()
+    found = set(_imports(content.decode()))
+    own = tuple(sorted(name for name in found if name.partition(".")[0] == OWN))
+    return hashlib.sha256(content).hexdigest(), own, frozenset(name.partition(".")[0] for name in found.difference(own))
 
 
 def _file(module: str) -> Path | None:
