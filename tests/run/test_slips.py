@@ -55,3 +55,21 @@ def test_a_script_under_a_new_name_makes_its_model_anew_and_can_be_served(tmp_pa
     assert again.returncode == 0, again.stderr
     scored = lineshaft(tmp_path, "score", "late@live", "orders.csv", "--out", "scored", "--key", "id")
     assert scored.returncode == 0, scored.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ('run.label(good["train"], sources', "run.label(raw, sources", "labelling"),
+        ('run.select(recipe, good["train"]', "run.select(recipe, raw", "training"),
+        ('search.best, on=good["test"]', "search.best, on=raw", "evaluation"),
+    ],
+)
+def test_a_split_where_one_of_its_parts_is_meant_is_named(tmp_path, before, after, what):
+    with pytest.raises(UsageError, match=rf"{what} takes one table.* train, test: add \['train'\]"):
+        project(tmp_path, **{before: after})
+
+
+def test_only_what_was_blessed_is_published(tmp_path):
+    with pytest.raises(UsageError, match="publish takes what bless gave"):
+        project(tmp_path, **{"run.publish(model,": "run.publish(search.best,"})

@@ -26,7 +26,7 @@ from lineshaft.core.step import Step, is_pending, make
 from lineshaft.core.table import Table, file_digest, read_table
 from lineshaft.errors import DataError, Refused, UsageError
 from lineshaft.run import jobs, own, record, releasing, training
-from lineshaft.run.handles import Checked, ForTask, Handle, Parts, Rows, Trained
+from lineshaft.run.handles import Checked, ForTask, Handle, Parts, Rows, Trained, one_table
 
 if TYPE_CHECKING:
     from lineshaft.collect.labels import Labels
@@ -246,6 +246,7 @@ class Run:
         from lineshaft.collect.apply import checked
         from lineshaft.collect.labels import Labels
 
+        rows = one_table(rows, "labelling")
         if sources:
             checked(sources)
         votes = [made["votes"] for made in self.session.all([self._vote(rows, source, task) for source in sources])]
@@ -358,7 +359,7 @@ class Run:
 
     def evaluate(
         self,
-        model: Trained[Model],
+        model: Trained[Model] | Search,
         on: Rows,
         *,
         gold: Rows | None = None,
@@ -370,7 +371,7 @@ class Run:
         Parameters
         ----------
         model
-            What `select` found best.
+            What `select` or `train` gave, or its ``best``.
         on
             Rows that training never saw.
         gold
@@ -385,7 +386,7 @@ class Run:
 
     def bless(
         self,
-        model: Trained[Model],
+        model: Trained[Model] | Search,
         on: Rows,
         *,
         rules: Sequence[Rule],
@@ -406,6 +407,8 @@ class Run:
 
         """
         names.check(name)
+        if not isinstance(blessed, releasing.Blessed):
+            raise UsageError(f"publish takes what bless gave, got {blessed!r}")
         if isinstance(self.session, DrySession) or is_pending(blessed.artifact):
             return
         if not blessed.passed:

@@ -184,3 +184,11 @@ class Checked(Parts):
 
     rejected: Parts = field(default_factory=lambda: Parts({}))
     anomalies: Mapping[str, Handle[Any]] = field(default_factory=dict)
+
+
+def one_table(rows: Rows, what: str) -> Rows:
+    """Refuse the parts of a split where one of them is meant."""
+    if isinstance(rows, Parts):
+        example = next(iter(rows.parts), "train")
+        raise UsageError(f"{what} takes one table, and this is a split into {', '.join(rows.parts)}: add [{example!r}]")
+    return rows

@@ -13,7 +13,7 @@ from lineshaft.core.table import ROW_ID, Table
 from lineshaft.errors import Refused, UsageError
 from lineshaft.release.evaluate import Report
 from lineshaft.release.rules import Verdict
-from lineshaft.run.handles import Handle, Rows, Trained
+from lineshaft.run.handles import Handle, Rows, Trained, one_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +66,9 @@ class Ground:
     gold: Rows | None
     task: Task | None
     slices: Mapping[str, str] | None
+
+    def __post_init__(self) -> None:
+        one_table(self.on, "evaluation")
 
     def evaluation(self, model: Artifact, trained_for: Task, tensors: Sequence[Artifact] = ()) -> Step:
         """Describe the step that measures a model; it makes the features itself where they are not given.

@@ -21,7 +21,7 @@ from lineshaft.core.events import emit
 from lineshaft.core.step import Step, is_pending, make, pending
 from lineshaft.core.table import ROW_ID, Table, split
 from lineshaft.errors import DataError, Diverged, UsageError
-from lineshaft.run.handles import DryRunEnd, ForTask, Handle, Rows, Trained
+from lineshaft.run.handles import DryRunEnd, ForTask, Handle, Rows, Trained, one_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,6 +105,7 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
         raise UsageError(f"validation={plan.validation} is not a share: give 0 or more, below 1")
     if plan.metric not in (known := METRICS[: len(METRICS) if plan.validation else 1]):
         raise UsageError(f"there is no metric {plan.metric!r} to select by; there are {', '.join(known)}")
+    rows = one_table(rows, "training")
     if plan.task.gold in plan.recipe.inputs.reads:
         raise UsageError(
             f"{plan.recipe.inputs!r} reads {plan.task.gold!r}, the gold of task {plan.task.name!r}: a model that sees "
