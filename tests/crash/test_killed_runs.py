@@ -107,7 +107,9 @@ def test_worker_processes_end_with_the_run_that_started_them(fresh, clean, whole
         pytest.skip("starting worker processes takes long; with --whole")
     job = fresh()
     running = job.start("run", "mill.py", "--json", "--workers", "2")
+    deadline = time.monotonic() + 120
     while not checkpoints(job):
+        assert time.monotonic() < deadline, "the run never came to train"
         time.sleep(0.01)
     workers = children_of(running.pid)
     assert len(workers) >= 2
