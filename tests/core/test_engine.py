@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -163,6 +164,19 @@ def test_closing_early_waits_for_what_runs(tmp_path):
     next(began)
     began.close()
     assert (tmp_path / "1").exists()
+
+
+def test_an_interrupt_ends_what_runs_and_leaves_other_children_alone():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    with LocalProcesses(2) as engine:
+        began = engine.completed(time.sleep, [0, 600])
+        next(began)
+        with pytest.raises(KeyboardInterrupt):
+            began.throw(KeyboardInterrupt())
+        assert other.is_alive()
+        other.kill()
+        assert list(engine.map(abs, [-1])) == [1]
 
 
 def leave_a_file(folder, part):

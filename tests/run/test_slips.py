@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lineshaft.core import names
-from lineshaft.errors import Refused, UsageError
+from lineshaft.errors import DataError, Refused, UsageError
 from small_project import forget_scripts, make_project
 
 
@@ -38,6 +38,14 @@ def test_a_search_stands_for_its_best_model(tmp_path):
 def test_features_that_read_the_gold_are_refused_before_training(tmp_path):
     with pytest.raises(UsageError, match=r"reads 'truth', the gold of task 'late'"):
         project(tmp_path, **{'@ls.features(reads=["size", EVIL])': '@ls.features(reads=["size", EVIL, "truth"])'})
+
+
+def test_gold_of_which_no_row_is_to_be_labelled_is_refused(tmp_path):
+    said = 'sources, task, gold=run.read(HERE / "orders.csv"))\n    search'
+    with pytest.raises(
+        DataError, match=r"gold is known for 120 rows, say '.+', and none .* read both with the same key"
+    ):
+        project(tmp_path, **{"sources, task)\n    search": said})
 
 
 def test_a_head_that_no_server_could_find_is_refused_before_training(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -35,7 +36,8 @@ class Engine(Protocol):
         """Yield the number of a part and ``function(part)``, each as it is done.
 
         Where one fails, no other is begun; those that run are waited for and yielded, then the first error is raised.
-        Closing the generator early begins no other either, and waits for those that run.
+        Closing the generator early begins no other either, and waits for those that run; a KeyboardInterrupt, here or
+        thrown in, does not wait: it ends them.
         """
 
 
@@ -65,6 +67,7 @@ class LocalProcesses:
         if workers < 1:
             raise UsageError(f"workers must be at least 1, not {workers}")
         self.workers = workers
+        self._others: set[int | None] = set()  # children of this process that are none of our workers
         self._pool: ProcessPoolExecutor | None = None  # kept between calls: a worker that imports torch takes seconds
 
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
@@ -96,6 +99,9 @@ class LocalProcesses:
                 errors += [error for _, future in done if (error := future.exception()) is not None]
                 begin()  # before the caller has what is done: he may take his time over it
                 yield from ((index, future.result()) for index, future in done if future.exception() is None)
+        except KeyboardInterrupt:
+            self._abandon()
+            raise
         finally:
             wait(running)
         if errors:
@@ -112,6 +118,13 @@ class LocalProcesses:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _abandon(self) -> None:
+        """End the workers at once: whoever interrupts does not wait for hours of work, and steps survive a kill."""
+        for worker in multiprocessing.active_children():
+            if worker.pid not in self._others:
+                worker.kill()
         self.close()
 
     def _raise(self, error: BaseException) -> NoReturn:
@@ -131,6 +144,7 @@ class LocalProcesses:
             loaded = [module for module in script.allowed() if module in sys.modules]
             context = multiprocessing.get_context("spawn")
             told = (script.allowed(), loaded)
+            self._others = {other.pid for other in multiprocessing.active_children()}
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=told)
         return self._pool
 
@@ -150,6 +164,7 @@ def merge(function: Callable[[Result, Result], Result], results: Iterable[Result
 def _begin(scripts: dict[str, str], loaded: list[str]) -> None:
     """Prepare a worker: the loaded scripts under their stable names, one thread for torch if it comes to that."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends us
     os.dup2(2, 1)  # what the user's functions print must not end up beside the caller's document
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     for module, path in scripts.items():

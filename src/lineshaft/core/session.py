@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -146,7 +146,7 @@ class Session:
         waiting = dict(held)
         with _beating(self.home, list(held.values())):
             try:
-                with closing(self._worked([steps[index] for index in order])) as worked:
+                with _ended(self._worked([steps[index] for index in order])) as worked:
                     for place, done in worked:
                         index = order[place]
                         for event in done.said:
@@ -246,3 +246,15 @@ def _beating(home: Home, held: Sequence[Lease]) -> Iterator[None]:
         for item in held:
             beats.enter_context(lease.heartbeat(home.catalog, item))
         yield
+
+
+@contextmanager
+def _ended(worked: Generator[tuple[int, Worked]]) -> Iterator[Generator[tuple[int, Worked]]]:
+    """Close an engine's work at the end of a block, and let it know where Ctrl-C is why."""
+    try:
+        yield worked
+    except KeyboardInterrupt as interrupt:
+        worked.throw(interrupt)
+        raise
+    finally:
+        worked.close()

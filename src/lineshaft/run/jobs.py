@@ -92,10 +92,8 @@ def vote_on_features(
 def _told(votes: Votes) -> dict[str, pa.Table]:
     """Say on how many rows a source failed; one that fails on every row has a fault of its own."""
     for faults in votes.faults:
-        row, message = faults.examples[0]
-        rows = len(votes.row_ids)
-        said = f"source {faults.source} failed on {faults.count:,} of {rows:,} rows, first on {row}: {message}"
-        if faults.count == rows:
+        said = faults.told(len(votes))
+        if faults.count == len(votes):
             raise StepFailed(said)
         emit("source.failed", source=faults.source, rows=faults.count, reason=said)
     return {"votes": votes.payload()}
@@ -113,6 +111,11 @@ def fuse(
 
     ids = Table(rows.select([ROW_ID])).row_ids
     answers = known_answers(gold, task, ids)
+    if not answers and (elsewhere := known_answers(gold, task)):
+        raise DataError(
+            f"gold is known for {len(elsewhere):,} rows, say {next(iter(elsewhere))!r}, and none of them is among the "
+            f"{len(ids):,} rows to label, say {ids[0] if ids else None!r}; read both with the same key"
+        )
     nothing = np.empty((len(ids), 0), np.int8)
     merged = (
         Votes.merge([Votes.from_payload(item) for item in votes])

@@ -137,7 +137,7 @@ def run(
         done += 1
         state = State(q, agreement, q @ counted)
         scores, prior = (np.sum(parts, axis=0) for parts in zip(*(s.learn(problem, state) for s in steps), strict=True))
-        before, q = q, _believed(problem, scores, np.where(told, prior[:, None], rest[:, None]))
+        before, q = q, _believed(problem, scores, told, prior, rest)
         agreement, moved = q, q - before
         converged = bool(np.abs(moved, out=moved).max() < tolerance)
         if converged:
@@ -166,10 +166,10 @@ def first_agreement(problem: Problem, said: Floats) -> Floats:
     return _clamped(problem, share)
 
 
-def _believed(problem: Problem, scores: Floats, prior: Floats) -> Floats:
+def _believed(problem: Problem, scores: Floats, told: Bools, prior: Floats, rest: Floats) -> Floats:
     q = np.empty((problem.k, len(problem.counts)))
     for rows, sums in problem.pieces(np.moveaxis(scores, 2, 0)):
-        q[:, rows] = softmax(sums + prior[:, rows])
+        q[:, rows] = softmax(sums + np.where(told[rows], prior[:, None], rest[:, None]))
     return _clamped(problem, q)
 
 

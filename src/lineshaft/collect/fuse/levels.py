@@ -19,9 +19,9 @@ from functools import cached_property
 import numpy as np
 
 from lineshaft.collect.fuse.checks import ABSTAIN, Floats, Ints, VoteMatrix
+from lineshaft.collect.fuse.problem import PLAIN
 
 MOST, FEWEST = 10, 100  # levels of a model; votes in a level
-PLAIN = 0.8  # what a vote without a confidence is taken for, before anything is known
 _NONE = np.empty(0)
 
 
@@ -47,8 +47,9 @@ class Levels:
         """Learn them from votes: for models that say how sure they are, about equally many votes to each."""
         edges, sure = [], []
         for j, kind in enumerate(kinds):
-            graded = soft is not None and kind == "model"
-            known = soft[(votes[:, j] >= 0) & ~np.isnan(soft[:, j]), j] if soft is not None and graded else _NONE
+            known = _NONE
+            if soft is not None and kind == "model":
+                known = soft[(votes[:, j] >= 0) & ~np.isnan(soft[:, j]), j]
             edges.append(_edges(known))
             level = np.searchsorted(edges[j], known, side="right")
             for place in range(len(edges[j]) + 1):

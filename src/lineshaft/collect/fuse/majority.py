@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lineshaft.collect.fuse.checks import Bools, Floats, matrix
 from lineshaft.collect.fuse.model import Model
+from lineshaft.collect.fuse.problem import PLAIN, STRENGTH
 from lineshaft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def tally(votes: npt.NDArray[Any], k: int) -> Floats:
     return counts
 
 
-def equal_scores(problem: Problem, sources: Bools, strength: float = 50.0, precision: float = 0.8) -> Floats:
+def equal_scores(problem: Problem, sources: Bools, strength: float = STRENGTH, precision: float = PLAIN) -> Floats:
     """Give all votes one weight: the log-odds of the precision with which rules and people agree among themselves.
 
     So the answer is the majority's and probabilities stay calibrated, where vote shares would say 1 for every single

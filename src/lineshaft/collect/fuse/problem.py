@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lineshaft.collect.fuse.checks import Bools, Floats, Ints
 
 GOLD_WEIGHT = 5.0
+STRENGTH, PLAIN = 50.0, 0.8  # what a vote is taken for before anything is known: pseudo-votes, their precision
 PIECE = 16_384  # rows worked on at once: what is computed of them stays in the cache
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from lineshaft.collect.fuse import em
 from lineshaft.collect.fuse.additive import Additive
-from lineshaft.collect.fuse.problem import GOLD_WEIGHT, Problem
+from lineshaft.collect.fuse.problem import GOLD_WEIGHT, PLAIN, STRENGTH, Problem
 
 if TYPE_CHECKING:
     from lineshaft.collect.fuse.checks import Bools, Floats
@@ -45,8 +45,8 @@ class RatesStep:
     """
 
     sources: Bools
-    strength: float = 50.0
-    precision: float = 0.8
+    strength: float = STRENGTH
+    precision: float = PLAIN
     redundancy: Redundancy | None = None
 
     def learn(self, problem: Problem, state: em.State) -> tuple[Floats, Floats]:
@@ -86,7 +86,7 @@ class Rates(Additive):
     """
 
     def __init__(
-        self, k: int, strength: float = 50.0, precision: float = 0.8, gold_weight: float = GOLD_WEIGHT
+        self, k: int, strength: float = STRENGTH, precision: float = PLAIN, gold_weight: float = GOLD_WEIGHT
     ) -> None:
         super().__init__(k, gold_weight)
         self.strength, self.precision = strength, precision
