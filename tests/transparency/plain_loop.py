@@ -36,7 +36,9 @@ def plain(
             for start in range(0, len(y), size):
                 cast = torch.autocast("cpu", dtype=HALF[precision]) if precision else contextlib.nullcontext()
                 with cast:
-                    rows = loss(model(x[start : start + size]), y[start : start + size])
+                    own = slice(start, start + size)
+                    out = model(**{k: v[own] for k, v in x.items()}) if isinstance(x, dict) else model(x[own])
+                    rows = loss(out, y[own])
                 part = (rows * (w[start : start + size] / total_weight)).sum()
                 (scaler.scale(part) if scaler else part).backward()
                 seen += part.detach()

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from lineshaft.core.events import progress as shown
-from lineshaft.errors import Diverged, TrainingError
+from lineshaft.errors import Diverged, TrainingError, UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, call, cut, read_batch, require_reiterable
 from lineshaft.train.checkpoint import Checkpoints, Writer
@@ -38,6 +38,8 @@ from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, beg
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
+
+Step = Callable[[list[Batch], str], float]  # a mini-batch, and where training stands -> its loss
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def fit(
     precision: str | None = None,
     schedule: Schedule | None = None,
     seed: int = 0,
+    memory: Any = None,
+    spill: str | Path | None = None,
     checkpoint: str | Path | Checkpoints | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -111,6 +115,12 @@ def fit(
         Optimizer -> torch LR scheduler, stepped after every optimizer step.
     seed
         For ``torch.manual_seed``.
+    memory
+        What training may hold above what was held when it was called: ``"200MB"``, or one size for each tier,
+        ``{"device": "50MB", "dram": "200MB"}``; what does not fit is spilled (`lineshaft.train.spill`). None: all there
+        is.
+    spill
+        Folder for the disk tier; None: a temporary one.
     checkpoint
         A folder (or `Checkpoints`): resume from there if it holds anything, and write there.
     progress
@@ -129,7 +139,14 @@ def fit(
     goal = Goal(epochs, steps)
     require_reiterable(data)
     training = begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
-    run(training, data, settings, goal, checkpoint=checkpoint, progress=progress)
+    if memory is None and spill is not None:
+        raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
+    if memory is not None and checkpoint is not None:
+        raise UsageError("checkpoint= beside memory= is not supported yet; leave one of them out")
+    if memory is None:
+        run(training, data, settings, goal, checkpoint=checkpoint, progress=progress)
+    else:
+        _run_spilled(training, data, settings, goal, memory, spill, progress)
     return Fit(training.model, training.losses, training.optimizer, training.schedule, training.epoch)
 
 
@@ -142,11 +159,13 @@ def run(
     start: Tensors | None = None,
     checkpoint: str | Path | Checkpoints | None = None,
     progress: bool = True,
+    step: Step | None = None,
 ) -> None:
     """Train until the goal, or until the watcher has seen enough.
 
     A checkpoint in the folder is gone on from; else ``start``, the snapshot of an earlier run, where given.
     """
+    take_step: Step = step or (lambda group, where: _step(training, group, settings, where))
     writer = Writer(Checkpoints(Path(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint)
     saved = writer.newest() or start
     if saved:
@@ -159,7 +178,7 @@ def run(
     with _shown(progress, goal.expected(data, settings.accumulate)) as advance:
         advance(len(training.losses))
         while not (goal.reached(training) or (watcher and watcher.stopped)):
-            for _ in _epoch(training, data, settings, goal):
+            for _ in _epoch(training, data, settings, goal, take_step):
                 advance(1)
                 writer.after_step(len(training.losses), training.cursor, take)
             if training.batch == 0:
@@ -169,7 +188,20 @@ def run(
     writer.finish(training.cursor, take)
 
 
-def _epoch(training: Training, data: Any, settings: Settings, goal: Goal) -> Iterator[None]:
+def _run_spilled(
+    training: Training, data: Any, settings: Settings, goal: Goal, memory: Any, spill: str | Path | None, progress: bool
+) -> None:
+    """Train a model that lies below the fast memory, and leave it there, mapped into memory."""
+    from lineshaft.train.spill.prepare import Budget, send_below
+
+    spilled = send_below(training, data, settings, Budget.of(memory), spill)
+    try:
+        run(training, data, settings, goal, progress=progress, step=spilled.step)
+    finally:
+        spilled.close()
+
+
+def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, step: Step) -> Iterator[None]:
     """Train through what is left of the epoch, with a pause after each step; at its end the cursor moves on."""
     batches = _open(training, data)
     while not goal.reached(training):
@@ -185,7 +217,7 @@ def _epoch(training: Training, data: Any, settings: Settings, goal: Goal) -> Ite
                 )
             training.epoch, training.batch = training.epoch + 1, 0
             return
-        training.losses.append(_step(training, group, settings))
+        training.losses.append(step(group, training.moment()))
         training.batch += len(group)
         yield
 
@@ -211,15 +243,15 @@ def _open(training: Training, data: Any) -> Iterator[Any]:
     return batches
 
 
-def _step(training: Training, group: list[Batch], settings: Settings) -> float:
+def _step(training: Training, group: list[Batch], settings: Settings, where: str) -> float:
     """Take one optimizer step on a mini-batch and return its loss."""
-    model, scaler, where = training.model, training.scaler, training.moment()
+    model, scaler = training.model, training.scaler
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), dtype=torch.float32)
     for micro in cut(group, settings.micro_batch, where):
-        with _autocast(training.device, settings.precision):
+        with autocast(training.device, settings.precision):
             losses = settings.loss(call(model, micro.inputs), micro.target)
-        _require_unreduced(losses, micro.rows, where)
+        require_unreduced(losses, micro.rows, where)
         part = (losses * micro.share.to(losses.device)).sum()
         scaler.scale(part).backward()  # type: ignore[no-untyped-call]
         total += part.detach().float().cpu()
@@ -238,12 +270,14 @@ def _step(training: Training, group: list[Batch], settings: Settings) -> float:
     return value
 
 
-def _autocast(device: str, precision: str | None) -> AbstractContextManager[Any]:
+def autocast(device: str, precision: str | None) -> AbstractContextManager[Any]:
+    """Return the context that model and loss are called in."""
     half = HALF[precision]
     return nullcontext() if half is None else torch.autocast(device, dtype=half)
 
 
-def _require_unreduced(losses: Any, rows: int, where: str) -> None:
+def require_unreduced(losses: Any, rows: int, where: str) -> None:
+    """Refuse a loss that is not one number per row."""
     if not isinstance(losses, torch.Tensor) or list(losses.shape) != [rows]:
         seen = list(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
         raise TrainingError(

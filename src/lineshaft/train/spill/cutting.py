@@ -1,0 +1,173 @@
+"""Where to cut: the coarsest units and shards that a memory budget leaves room to stream.
+
+::
+
+    budget = shared parameters (value, gradient per micro-batch, state)       always there
+           + inputs of all units x micro-batches, and what glue keeps
+           + the largest shard's gradients and graph of one micro-batch
+           + room for objects: three shards or more, so that one is used, one comes and one goes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from lineshaft.core.memory import pages, show_size
+from lineshaft.errors import UsageError
+from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
+
+if TYPE_CHECKING:
+    from lineshaft.train.spill.pilot import Observed
+
+ROTATING = 3
+HALVINGS = 24
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Bytes of one parameter: its value, gradient, and what the optimizer keeps for it."""
+
+    value: int
+    gradient: int
+    state: int
+
+    @property
+    def moved(self) -> int:
+        """What lies in objects."""
+        return self.value + self.state
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A model in shards.
+
+    Attributes
+    ----------
+    units
+        In the order of their calls.
+    shards
+        For each shard the numbers of its units, from and to.
+    owned
+        For each shard the names of its parameters.
+    shared
+        Names of the parameters that stay in memory.
+    by_micro
+        Whether micro-batches must go forward one after the other: the model's random draws cannot be foretold, or it
+        writes buffers between its units.
+    fixed
+        Bytes that are held beside objects.
+    largest
+        Bytes of the largest shard's objects: the least room for objects.
+
+    """
+
+    units: Sequence[Unit]
+    shards: Sequence[range]
+    owned: Sequence[Sequence[str]]
+    shared: Sequence[str]
+    by_micro: bool
+    fixed: int
+    largest: int
+
+    @property
+    def least(self) -> int:
+        """The least budget that works."""
+        return self.fixed + self.largest
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is trained: what the pilot saw, the parameters' weights, micro-batches in a step.
+
+    Attributes
+    ----------
+    observed, weights, micros
+        These.
+    words
+        Draws of a micro-batch's forward pass; None where they cannot be foretold.
+    all_gradients
+        Whether all gradients are kept until all are there, to be clipped.
+
+    """
+
+    observed: Observed
+    weights: Mapping[str, Weight]
+    micros: int
+    words: int | None
+    all_gradients: bool
+
+
+def cut(load: Load, budget: int) -> Cut:
+    """Cut a model for a budget.
+
+    Raises
+    ------
+    UsageError
+        No cut fits; the message names the least budget that works.
+
+    """
+    total = sum(weight.moved + weight.gradient for weight in load.weights.values())
+    graph = load.observed.root.all_keeps()
+    found: list[Cut] = []
+    for halvings in range(HALVINGS):
+        limit = Limit(max(total >> halvings, 1), max(graph >> halvings, 1))
+        found.append(_shards(load, units_of(load.observed.root, _state(load), limit), limit))
+        if found[-1].fixed + ROTATING * found[-1].largest <= budget:
+            return found[-1]
+    best = min(found, key=lambda made: made.least)
+    if best.least > budget:
+        raise UsageError(
+            f"a budget of {show_size(budget)} is too small: the least that works is {show_size(best.least)}, of which "
+            f"{show_size(best.fixed)} are activations, gradients and shared parameters and {show_size(best.largest)} "
+            f"the largest shard; give more memory, or a smaller micro_batch (now {load.micros} of them in a step)"
+        )
+    return best
+
+
+def _state(load: Load) -> dict[str, int]:
+    return {name: weight.moved + weight.gradient for name, weight in load.weights.items()}
+
+
+def _shards(load: Load, units: Sequence[Unit], limit: Limit) -> Cut:
+    """Take units together while they fit the limit."""
+    state = _state(load)
+    bounds, reads, keeps = [0], set[str](), 0
+    for number, unit in enumerate(units):
+        together = reads | unit.reads
+        if number > bounds[-1] and (
+            sum(state[name] for name in together) > limit.state or keeps + unit.keeps > limit.graph
+        ):
+            bounds.append(number)
+            together, keeps = set(unit.reads), 0
+        reads, keeps = together, keeps + unit.keeps
+    bounds.append(len(units))
+    shards = [range(start, end) for start, end in pairwise(bounds)]
+    shard_of = [k for k, numbers in enumerate(shards) for _ in numbers]
+    shared = shared_parameters(load.observed.root, units, shard_of)
+    owned = [sorted({name for u in numbers for name in units[u].reads} - shared) for numbers in shards]
+    idle = sorted(set(load.weights) - shared - {name for names in owned for name in names})
+    return _weigh(load, units, shards, owned, sorted(shared | set(idle)))
+
+
+def _weigh(
+    load: Load, units: Sequence[Unit], shards: Sequence[range], owned: Sequence[Sequence[str]], shared: Sequence[str]
+) -> Cut:
+    weights = load.weights
+    inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
+    glue = sum(sum(scope.keeps.values()) for scope in load.observed.root.all() if id(scope) not in inside)
+    inputs = sum(unit.takes for unit in units)
+    fixed = sum(weights[n].moved + weights[n].gradient * (1 + load.micros) for n in shared)
+    fixed += load.micros * (glue + inputs)
+    gradients = [sum(weights[name].gradient for name in names) for names in owned]
+    fixed += sum(gradients) if load.all_gradients else max(gradients)
+    fixed += max(sum(units[number].keeps for number in numbers) for numbers in shards)
+    largest = max(
+        pages(sum(weights[name].value for name in names)) + pages(sum(weights[name].state for name in names))
+        for names in owned
+    )
+    writes = {name for scope in load.observed.root.all() if id(scope) not in inside for name in scope.writes}
+    by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
+    return Cut(units, shards, owned, shared, by_micro, fixed, largest)

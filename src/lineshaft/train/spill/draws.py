@@ -1,0 +1,74 @@
+"""How far a forward pass moves torch's CPU generator, and moving it as far without the pass.
+
+A plain loop runs micro-batch 0 through the whole model before micro-batch 1; a spilled step runs both through shard 0
+first. So that each draws what it would have drawn, micro-batch i starts from where the generator will stand after the
+i micro-batches before it: as many 32-bit words on as those draw (Mersenne Twister, Matsumoto and Nishimura 1998; torch
+and numpy step it alike). The prediction is checked against what was drawn, before anything is updated.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import torch
+
+WORDS = 624
+_HEAD = struct.Struct("<QiiQ")  # seed, words left before the next twist, seeded, number of the next word
+_LOOK = 1 << 20  # words looked through at once
+
+
+def advance(state: torch.Tensor, words: int) -> torch.Tensor:
+    """Return the state of torch's CPU generator after so many more words."""
+    if not words:
+        return state.clone()
+    twister = _numpy(state)
+    twister.random_raw(words, output=False)
+    return _torch(state, twister)
+
+
+def distance(before: torch.Tensor, after: torch.Tensor, most: int = 1 << 30) -> int | None:
+    """Return the number of words between two states of one generator; None where there is no way of at most ``most``.
+
+    What normal draws keep for later is part of a state: a way that ends with another such value is none.
+    """
+    if torch.equal(before, after):
+        return 0
+    wanted = _numpy(after)
+    twister = _numpy(before)
+    ahead = wanted.random_raw(4)
+    passed = 0
+    while passed < most:
+        words = twister.random_raw(_LOOK)
+        words = np.concatenate([words, _peek(twister, 3)])
+        for place in np.flatnonzero(words[:_LOOK] == ahead[0]):
+            found = passed + int(place)
+            if np.array_equal(words[place : place + 4], ahead) and torch.equal(advance(before, found), after):
+                return found
+        passed += _LOOK
+    return None
+
+
+def _peek(twister: np.random.MT19937, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    copy = np.random.MT19937()
+    copy.state = twister.state
+    return copy.random_raw(count)
+
+
+def _numpy(state: torch.Tensor) -> np.random.MT19937:
+    raw = state.numpy().tobytes()
+    _, left, _, following = _HEAD.unpack_from(raw)
+    twister = np.random.MT19937()
+    key = np.frombuffer(raw, np.uint64, WORDS, _HEAD.size).astype(np.uint32)
+    twister.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": WORDS if left == 1 else following}}
+    return twister
+
+
+def _torch(state: torch.Tensor, twister: np.random.MT19937) -> torch.Tensor:
+    raw = bytearray(state.numpy().tobytes())
+    seed, _, seeded, _ = _HEAD.unpack_from(raw)
+    inner = twister.state["state"]
+    position = int(inner["pos"])
+    _HEAD.pack_into(raw, 0, seed, WORDS + 1 - position, seeded, position)
+    raw[_HEAD.size : _HEAD.size + 8 * WORDS] = inner["key"].astype(np.uint64).tobytes()
+    return torch.frombuffer(raw, dtype=torch.uint8).clone()

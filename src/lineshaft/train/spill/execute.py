@@ -1,0 +1,161 @@
+"""The executor: runs a program's three lanes, and records what happened when.
+
+::
+
+    caller's thread   compute  F0.0 F0.1 F1.0 ...      waits for what an action needs, then runs it
+    reader            in       L2p L3p ...             each lane runs its list in order
+    writer            out      W3p W3s C ...           and may still be writing when the next step computes
+
+The first failure, wherever it happens, ends all lanes and is raised where the step was asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
+
+from lineshaft.errors import TrainingError
+from lineshaft.train.program.actions import Action, Lane, Program, Span
+
+PATIENCE = 600.0  # seconds that an action may wait for others before that is taken for a fault
+Handler = Callable[[Action], int | None]
+
+
+@dataclass
+class Trace:
+    """What happened in one step: the program's actions in the order they ended, and how long computing waited."""
+
+    spans: list[Span] = field(default_factory=list)
+    stalled: float = 0.0
+
+
+class Executor:
+    """Runs programs with the given handlers; the reader and the writer live as long as it does.
+
+    Parameters
+    ----------
+    compute, load, write
+        What to do for an action of each lane; they return the bytes moved.
+
+    """
+
+    def __init__(self, compute: Handler, load: Handler, write: Handler) -> None:
+        self._handlers: dict[Lane, Handler] = {"compute": compute, "in": load, "out": write}
+        self._queues: dict[Lane, SimpleQueue[Any]] = {"in": SimpleQueue(), "out": SimpleQueue()}
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._last: _Run | None = None
+        self._threads = [
+            threading.Thread(target=self._serve, args=(lane,), name=f"lineshaft-{lane}", daemon=True)
+            for lane in self._queues
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, program: Program) -> Trace:
+        """Run a step; its last writes may still be under way when this returns."""
+        run = _Run(program, self._last)
+        if self._last is not None and self._last.before is not None:
+            self._wait(self._last.before.over, "the writes of the step before the last")
+            self._last.before = None
+        self._last = run
+        for lane, queue in self._queues.items():
+            queue.put((run, program.lane(lane)))
+        try:
+            for number in program.lane("compute"):
+                run.trace.stalled += self._start(run, number)
+                self._do("compute", run, number)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return run.trace
+
+    def settle(self) -> None:
+        """Wait for the last writes."""
+        if self._last is not None:
+            self._wait(self._last.over, "the last writes")
+
+    def close(self) -> None:
+        """End the reader and the writer, once they have finished what they are at."""
+        for queue in self._queues.values():
+            queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self, lane: Lane) -> None:
+        while (item := self._queues[lane].get()) is not None:
+            run, numbers = item
+            try:
+                for number in numbers:
+                    self._start(run, number)
+                    self._do(lane, run, number)
+            except BaseException as error:  # noqa: BLE001 - raised where the step was asked for
+                self._fail(error)
+
+    def _start(self, run: _Run, number: int) -> float:
+        """Wait until an action may start; return for how long."""
+        started = time.perf_counter()
+        if self._error is None and run.ready(number):
+            return 0.0
+        self._wait(lambda: run.ready(number), f"{run.program.actions[number]}, which waits for {run.missing(number)}")
+        return time.perf_counter() - started
+
+    def _wait(self, ready: Callable[[], bool], what: str) -> None:
+        with self._changed:
+            came = self._changed.wait_for(lambda: self._error is not None or ready(), PATIENCE)
+        if self._error is not None:
+            raise self._error
+        if not came:
+            raise TrainingError(f"gave up after {PATIENCE:.0f} s: {what}")
+
+    def _do(self, lane: Lane, run: _Run, number: int) -> None:
+        action = run.program.actions[number]
+        start = time.perf_counter()
+        size = self._handlers[lane](action) or 0
+        with self._changed:
+            run.finish(number, Span(action, start, time.perf_counter(), size))
+            self._changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+
+class _Run:
+    """One program under way."""
+
+    def __init__(self, program: Program, before: _Run | None) -> None:
+        self.program, self.before = program, before
+        self.trace = Trace()
+        self.done = [False] * len(program.actions)
+        self.left = len(program.actions)
+        self.unwritten = {action.object for action in program.actions if action.kind == "W"}
+
+    def ready(self, number: int) -> bool:
+        """Say whether all is done that an action needs, in this step and in the one before."""
+        action = self.program.actions[number]
+        if not all(self.done[need] for need in action.needs):
+            return False
+        if action.kind != "L" or self.before is None:
+            return True
+        return self.before.unwritten.isdisjoint((action.object, *action.drops))
+
+    def missing(self, number: int) -> str:
+        action = self.program.actions[number]
+        own = [str(self.program.actions[need]) for need in action.needs if not self.done[need]]
+        return ", ".join(own) or "a write of the step before"
+
+    def over(self) -> bool:
+        return not self.left
+
+    def finish(self, number: int, span: Span) -> None:
+        self.trace.spans.append(span)
+        self.done[number] = True
+        self.left -= 1
+        if span.action.kind == "W":
+            self.unwritten.discard(span.action.object)

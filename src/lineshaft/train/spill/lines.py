@@ -1,0 +1,241 @@
+"""The lines of one optimizer step: what forward, recompute and backward of a shard mean for a micro-batch.
+
+::
+
+    F k.i        line i runs on through the units of shard k; of each the input is kept, the graph dropped
+    R k.i        the units again, from what was kept, each with the random state and the buffers it had: graphs
+    B k.i        line i's backward runs on; at each unit the graph gives the gradients of input and parameters
+
+Everything happens in the order of the plain loop as far as numbers can tell: micro-batches add to a gradient in their
+order, each draws what it would have drawn, the same kernels run in the same grad mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lineshaft.errors import TrainingError
+from lineshaft.train.spill.calls import tensors_of, version, with_tensors
+from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
+
+if TYPE_CHECKING:
+    from lineshaft.train.program.actions import Action
+    from lineshaft.train.spill.units import Unit
+
+Buffer = tuple[nn.Module, str]
+
+
+@dataclass
+class Kept:
+    """What a unit needs to run again: its call, and what it found."""
+
+    call: Forward
+    versions: list[int]
+    random: Any
+    buffers: list[torch.Tensor]
+    graph: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] = field(
+        default_factory=lambda: ([], [], [])
+    )
+
+
+@dataclass
+class Path:
+    """A micro-batch under way: its line, where that stands, its random state, and what was kept of its units."""
+
+    line: Line
+    stop: Any = None
+    random: Any = None
+    kept: dict[int, Kept] = field(default_factory=dict)
+
+
+class Lines:
+    """The compute side of a step: F, R and B over the lines of its micro-batches.
+
+    Parameters
+    ----------
+    units
+        In the order of their calls.
+    shards
+        For each shard, the numbers of its units' calls, from and to.
+    buffers
+        For each unit, the buffers it writes: the module that has each, and its name there.
+
+    """
+
+    def __init__(self, units: Sequence[Unit], shards: Sequence[range], buffers: Sequence[list[Buffer]]) -> None:
+        self.units, self.shards, self.buffers = units, shards, buffers
+        self.paths: list[Path] = []
+        self.after_backward: Callable[[int], None] = _nothing
+
+    def begin(self, bodies: Sequence[Callable[[Line], None]], random: Sequence[Any]) -> None:
+        """Take a step's micro-batches on, each with the random state it starts from."""
+        self.paths = [Path(Line(body), random=state) for body, state in zip(bodies, random, strict=True)]
+
+    def close(self) -> None:
+        """Unwind what is still under way."""
+        for path in self.paths:
+            path.line.close()
+        self.paths = []
+
+    def forward(self, action: Action) -> None:
+        """F: run line ``micro`` through the units of a shard."""
+        path = self.paths[action.micro]
+        if path.random is None:
+            path.random = self.paths[action.micro - 1].random
+        torch.set_rng_state(path.random)
+        if path.stop is None:
+            path.stop = path.line.go()
+        for number in self.shards[action.shard]:
+            call = self._expect(path.stop, number)
+            answer, kept = _run(self.units[number], call, self.buffers[number], graph=action.graph)
+            if kept is not None:
+                path.kept[number] = kept
+            del call
+            path.stop = None  # nothing here holds the unit's inputs while the line runs on
+            path.stop = path.line.go(answer)
+        path.random = torch.get_rng_state()
+
+    def recompute(self, action: Action) -> None:
+        """R: make the graphs of a shard's units again."""
+        path = self.paths[action.micro]
+        for number in self.shards[action.shard]:
+            if (kept := path.kept.get(number)) is not None:
+                _again(self.units[number], kept, self.buffers[number])
+
+    def backward(self, action: Action) -> None:
+        """B: run line ``micro`` back through the units of a shard."""
+        path = self.paths[action.micro]
+        if isinstance(path.stop, Loss):
+            path.stop = path.line.go()
+            self.after_backward(action.micro)
+        for number in reversed(self.shards[action.shard]):
+            kept = path.kept.pop(number, None)
+            if kept is None or not isinstance(path.stop, Backward) or path.stop.number != number:
+                continue  # nothing that the loss depends on
+            gradients = _back(kept, path.stop)
+            path.stop = path.line.go(gradients)
+            self.after_backward(action.micro)
+
+    def _expect(self, stop: Any, number: int) -> Forward:
+        if isinstance(stop, Forward) and stop.number == number and stop.unit is self.units[number]:
+            return stop
+        seen = stop.unit.name if isinstance(stop, Forward) else "its end"
+        raise TrainingError(
+            f"the model's forward came to {seen!r} where the pilot run saw {self.units[number].name!r}; a model that "
+            f"is spilled must call its modules in the same order for every micro-batch"
+        )
+
+
+def _run(unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool) -> tuple[Answer, Kept | None]:
+    """Run a unit in a line's forward pass: return what the line goes on with, and what a backward pass needs."""
+    if call.wanted is None:
+        with torch.no_grad(), _casting(call):
+            value = unit.run(call.args, call.kwargs)
+        return Answer(value, (False,) * len(tensors_of(value))), None
+    tensors = tensors_of((call.args, call.kwargs))
+    before = [value.clone() if j in unit.mutates else value for j, value in enumerate(_detached(tensors))]
+    found = [module.get_buffer(name).detach().clone() for module, name in buffers]
+    kept = Kept(_with(call, before), [version(value) for value in before], torch.get_rng_state(), found)
+    leaves, given, value = _trace(unit, kept.call)
+    outputs = tensors_of(value)
+    flags = tuple(output.requires_grad for output in outputs)
+    if graph:
+        kept.graph = (leaves, given, outputs)
+    passed = [output.detach() for output in outputs]
+    for j in unit.mutates:
+        _write_back(unit, tensors[j], given[j], passed)
+    return Answer(with_tensors(value, passed), flags), kept if any(flags) else None
+
+
+def _again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
+    """Run a unit once more as it ran, for its graph; its writes to buffers are discarded."""
+    inputs = tensors_of((kept.call.args, kept.call.kwargs))
+    if [version(value) for value in inputs] != kept.versions:
+        raise TrainingError(
+            f"an input of {unit.name!r} was changed in place after the call; its backward pass needs it as it was: use "
+            f"an operation that is not in place (x = x + y for x += y) behind {unit.name!r}"
+        )
+    torch.set_rng_state(kept.random)
+    with _found(buffers, kept.buffers):
+        leaves, given, outputs = _trace(unit, kept.call)
+    kept.graph = (leaves, given, tensors_of(outputs))
+
+
+def _back(kept: Kept, stop: Backward) -> tuple[torch.Tensor | None, ...]:
+    """Run a unit's graph back: parameters collect their gradients, those of the inputs are returned."""
+    leaves, given, outputs = kept.graph
+    kept.graph = [], [], []
+    known = [(given[j], gradient) for j, gradient in stop.later.items()]
+    known += [(o, g) for o, g in zip(outputs, stop.gradients, strict=True) if g is not None and o.requires_grad]
+    torch.autograd.backward([output for output, _ in known], [gradient for _, gradient in known])
+    return tuple(leaf.grad for leaf in leaves)
+
+
+def _trace(unit: Unit, call: Forward) -> tuple[list[torch.Tensor], list[torch.Tensor], Any]:
+    """Run a unit on leaves of its own, always with a graph: without one, torch may pick other kernels."""
+    tensors = tensors_of((call.args, call.kwargs))
+    leaves = [value.detach().requires_grad_(wanted) for value, wanted in zip(tensors, call.wanted or (), strict=True)]
+    # A view: autocast would cast a leaf once for all its readers, whose gradients then add up in half precision.
+    given = [leaf.clone() if j in unit.mutates else leaf.view_as(leaf) for j, leaf in enumerate(leaves)]
+    with torch.enable_grad(), _casting(call):
+        args, kwargs = with_tensors((call.args, call.kwargs), given)
+        return leaves, given, unit.run(args, kwargs)
+
+
+def _write_back(unit: Unit, target: torch.Tensor, changed: torch.Tensor, passed: list[torch.Tensor]) -> None:
+    """Change a line's tensor as the unit changed its own, and pass it on in the place of that."""
+    places = [place for place, output in enumerate(passed) if output.data_ptr() == changed.data_ptr()]
+    if not places:
+        raise TrainingError(
+            f"{unit.name!r} changes its input in place and does not return it; spilled training follows values through "
+            f"what modules return: return it, or do not change it"
+        )
+    with torch.no_grad():
+        target.copy_(changed)
+    for place in places:
+        passed[place] = target
+
+
+def _nothing(micro: int) -> None:
+    del micro
+
+
+def _detached(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [value.detach() for value in tensors]
+
+
+@contextmanager
+def _found(buffers: list[Buffer], values: list[torch.Tensor]) -> Iterator[None]:
+    """Let modules find other tensors as their buffers: a graph may hold on to them."""
+    own = [module.get_buffer(name) for module, name in buffers]
+    _put(buffers, values)
+    try:
+        yield
+    finally:
+        _put(buffers, own)
+
+
+def _put(buffers: list[Buffer], values: list[torch.Tensor]) -> None:
+    for (module, name), value in zip(buffers, values, strict=True):
+        kept = name not in module._non_persistent_buffers_set  # noqa: SLF001 - registering asks for it
+        module.register_buffer(name, value, kept)
+
+
+def _with(call: Forward, tensors: Sequence[torch.Tensor]) -> Forward:
+    args, kwargs = with_tensors((call.args, call.kwargs), tensors)
+    return replace(call, args=args, kwargs=kwargs)
+
+
+def _casting(call: Forward) -> ExitStack:
+    """Put autocast on as it was at the call; a region of its own, so that no cast outlives a parameter's value."""
+    stack = ExitStack()
+    for device, enabled, dtype in call.casts:
+        if enabled:
+            stack.enter_context(torch.autocast(device, dtype=dtype))
+    return stack

@@ -1,0 +1,299 @@
+"""Parameters and optimizer state that live below the fast memory, and come up shard by shard.
+
+::
+
+    object 2p   [ h.2.ln.weight | h.2.attn.weight | ... ]     one region, one piece of the file: parameter.data is a
+    object 2s   [ exp_avg | exp_avg_sq | exp_avg | ... ]      view into the first, optimizer.state[...] into the second
+
+A parameter that is not in memory has its shape and type, and not-a-number everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from lineshaft.core.memory import Regions, pages
+from lineshaft.errors import TrainingError
+from lineshaft.train.program.actions import Object
+from lineshaft.train.spill.stepping import Form, only
+
+_ALIGN = 64
+
+
+class Below(Protocol):
+    """Where objects lie that are not in memory."""
+
+    def read(self, item: Object, into: memoryview) -> None:
+        """Fill memory with the object."""
+
+    def write(self, item: Object, content: memoryview) -> None:
+        """Keep the object."""
+
+    def whole(self, item: Object, size: int) -> mmap.mmap:
+        """Return the object as memory that may be used."""
+
+    def close(self) -> None:
+        """Leave nothing behind but what `whole` gave."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor within an object."""
+
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    def view(self, region: torch.Tensor) -> torch.Tensor:
+        """Return the tensor within a region of bytes."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        flat = region[self.offset : self.offset + size].view(self.dtype)
+        return flat.as_strided(self.shape, self.stride)
+
+
+@dataclass
+class Part:
+    """A shard's parameters, their places, and those of what the optimizer keeps for them.
+
+    Attributes
+    ----------
+    parameters
+        Name -> parameter.
+    values
+        Name -> its place in ``p``.
+    kept
+        Name -> what is kept -> its place in ``s``.
+    sizes
+        Bytes of ``p`` and ``s``, whole pages.
+    pinned
+        Whether it always stays in memory, where torch put it.
+    born
+        Whether the optimizer has stepped it, so that there is state.
+
+    """
+
+    parameters: dict[str, nn.Parameter]
+    values: dict[str, Place]
+    kept: dict[str, dict[str, Place]]
+    sizes: dict[str, int]
+    pinned: bool = False
+    born: bool = False
+
+
+def pin(parameters: Mapping[str, nn.Parameter]) -> Part:
+    """Make a part that is never moved."""
+    return Part(dict(parameters), {}, {name: {} for name in parameters}, {"p": 0, "s": 0}, pinned=True)
+
+
+def lay_out(parameters: Mapping[str, nn.Parameter], forms: Mapping[int, Sequence[Form]]) -> Part:
+    """Give every tensor of a shard its place."""
+    values, end = {}, 0
+    for name, parameter in parameters.items():
+        values[name], end = _place(end, tuple(parameter.shape), _dense(parameter), parameter.dtype)
+    kept: dict[str, dict[str, Place]] = {}
+    end_s = 0
+    for name, parameter in parameters.items():
+        kept[name] = {}
+        for form in forms.get(id(parameter), ()) if parameter.requires_grad else ():
+            stride = _dense(parameter) if form.shape == tuple(parameter.shape) else _contiguous(form.shape)
+            kept[name][form.name], end_s = _place(end_s, form.shape, stride, form.dtype)
+    return Part(dict(parameters), values, kept, {"p": pages(end), "s": pages(end_s)})
+
+
+@dataclass
+class Paged:
+    """The shards' objects, in memory or below.
+
+    Attributes
+    ----------
+    parts
+        One per shard.
+    optimizer
+        Of all parameters.
+    regions
+        The memory for objects.
+    below
+        Where the others lie.
+    resident
+        Object -> its region.
+
+    """
+
+    parts: Sequence[Part]
+    optimizer: torch.optim.Optimizer
+    regions: Regions
+    below: Below
+    resident: dict[Object, mmap.mmap] = field(default_factory=dict)
+
+    def sizes(self) -> dict[Object, int]:
+        """Return the bytes of every object."""
+        return {Object(k, what): part.sizes[what] for k, part in enumerate(self.parts) for what in ("p", "s")}
+
+    def send_below(self) -> None:
+        """Bring every shard's parameters from where they are to below, one shard at a time."""
+        for k, part in enumerate(self.parts):
+            item = Object(k, "p")
+            if part.sizes["p"]:
+                region = self.regions.take(part.sizes["p"])
+                self._adopt(item, region)
+                self.below.write(item, memoryview(region))
+                self._drop(item)
+
+    def load(self, item: Object, drops: Sequence[Object]) -> int:
+        """Bring an object up, into the room of others; return the bytes that were read."""
+        for other in drops:
+            self._drop(other)
+        part = self.parts[item.shard]
+        region = self.regions.take(part.sizes[item.what])
+        self.resident[item] = region
+        if item.what == "s" and not part.born:
+            return 0  # the optimizer makes it, with its first step
+        self.below.read(item, memoryview(region))
+        self._bind(item, region)
+        return len(region)
+
+    def write(self, item: Object) -> int:
+        """Write an object below; it stays in memory. Return the bytes written."""
+        region = self.resident[item]
+        self.below.write(item, memoryview(region))
+        return len(region)
+
+    def bring_up(self) -> None:
+        """Give everything memory again: what lies below as it lies there, mapped."""
+        for item, size in self.sizes().items():
+            if size and not (item.what == "s" and not self.parts[item.shard].born):
+                if item in self.resident:
+                    self.below.write(item, memoryview(self.resident[item]))
+                self._bind(item, self.below.whole(item, size))
+        for region in self.resident.values():
+            self.regions.give(region)
+        self.resident = {}
+        self.regions.close()
+
+    def step(self, shard: int) -> None:
+        """Take the optimizer's step of a shard; its gradients are gone after it."""
+        part = self.parts[shard]
+        trained = [parameter for parameter in part.parameters.values() if parameter.grad is not None]
+        if part.born:
+            with only(self.optimizer, trained):
+                self.optimizer.step()
+        else:
+            self._first_step(shard, trained)
+        for name, parameter in part.parameters.items():
+            parameter.grad = None
+            if not part.pinned:
+                self._require_in_place(shard, name, parameter)
+
+    def _first_step(self, shard: int, trained: Sequence[nn.Parameter]) -> None:
+        """Step one parameter at a time: what the optimizer makes for it moves into the shard's region at once."""
+        part = self.parts[shard]
+        region = self.resident.get(Object(shard, "s"))
+        flat = None if region is None else torch.frombuffer(region, dtype=torch.uint8)
+        for name, parameter in part.parameters.items():
+            if any(parameter is one for one in trained):
+                with only(self.optimizer, [parameter]):
+                    self.optimizer.step()
+            if flat is None:
+                continue
+            state = self.optimizer.state.get(parameter, {})
+            for what, place in part.kept[name].items():
+                view = place.view(flat)
+                if what in state:
+                    self._require_form(name, what, state[what], place)
+                    view.copy_(state[what])
+                    state[what] = view
+                else:
+                    view.zero_()
+        part.born = True
+
+    def _adopt(self, item: Object, region: mmap.mmap) -> None:
+        """Move a shard's parameters into a region."""
+        flat = torch.frombuffer(region, dtype=torch.uint8)
+        part = self.parts[item.shard]
+        for name, parameter in part.parameters.items():
+            view = part.values[name].view(flat)
+            view.copy_(parameter.data)
+            parameter.data = view
+        self.resident[item] = region
+
+    def _bind(self, item: Object, region: mmap.mmap) -> None:
+        """Point a shard's parameters, or what is kept for them, into a region."""
+        flat = torch.frombuffer(region, dtype=torch.uint8)
+        part = self.parts[item.shard]
+        for name, parameter in part.parameters.items():
+            if item.what == "p":
+                parameter.data = part.values[name].view(flat)
+            elif parameter in self.optimizer.state:
+                state = self.optimizer.state[parameter]
+                state.update((what, place.view(flat)) for what, place in part.kept[name].items())
+
+    def _drop(self, item: Object) -> None:
+        """Give an object's memory up."""
+        part = self.parts[item.shard]
+        for name, parameter in part.parameters.items():
+            if item.what == "p":
+                parameter.data = _nothing(parameter)
+            else:
+                state = self.optimizer.state.get(parameter, {})
+                for what in part.kept[name]:
+                    if what in state:
+                        state[what] = None
+        self.regions.give(self.resident.pop(item))
+
+    def _require_in_place(self, shard: int, name: str, parameter: nn.Parameter) -> None:
+        part = self.parts[shard]
+        state = self.optimizer.state.get(parameter, {})
+        for what, value in state.items():
+            if isinstance(value, torch.Tensor) and value.dim() and what not in part.kept[name]:
+                raise TrainingError(
+                    f"{type(self.optimizer).__name__} keeps {what!r} of shape {list(value.shape)} for {name}, which "
+                    f"the trial before training did not show; it cannot be spilled: use another optimizer"
+                )
+        region = self.resident.get(Object(shard, "s"))
+        if region is None:
+            return
+        flat = torch.frombuffer(region, dtype=torch.uint8)
+        for what, place in part.kept[name].items():
+            view = place.view(flat)
+            if what in state and state[what].data_ptr() != view.data_ptr():
+                self._require_form(name, what, state[what], place)
+                view.copy_(state[what])
+                state[what] = view
+
+    def _require_form(self, name: str, what: str, value: torch.Tensor, place: Place) -> None:
+        if tuple(value.shape) != place.shape or value.dtype != place.dtype:
+            raise TrainingError(
+                f"{type(self.optimizer).__name__} keeps {what!r} of shape {list(value.shape)} and {value.dtype} for "
+                f"{name}; expected were {list(place.shape)} and {place.dtype}; it cannot be spilled: use another"
+            )
+
+
+def _place(end: int, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> tuple[Place, int]:
+    start = -(-end // _ALIGN) * _ALIGN
+    return Place(start, shape, stride, dtype), start + math.prod(shape) * dtype.itemsize
+
+
+def _dense(parameter: torch.Tensor) -> tuple[int, ...]:
+    """Keep the memory format (channels last, say) of a tensor without holes; anything else becomes contiguous."""
+    if parameter.is_contiguous():
+        return tuple(parameter.stride())
+    if parameter.numel() == parameter.untyped_storage().nbytes() // parameter.dtype.itemsize:
+        return tuple(parameter.stride())
+    return _contiguous(tuple(parameter.shape))
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[place + 1 :]) for place in range(len(shape)))
+
+
+def _nothing(parameter: torch.Tensor) -> torch.Tensor:
+    fill: Any = math.nan if parameter.is_floating_point() else 0
+    return torch.full((), fill, dtype=parameter.dtype, device=parameter.device).expand(parameter.shape)

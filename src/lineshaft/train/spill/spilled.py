@@ -1,0 +1,279 @@
+"""Training steps of a spilled model: shards of units, paged parameters, programs, and an executor that runs them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lineshaft.errors import Diverged
+from lineshaft.train.batches import Batch, MicroBatch, call, cut
+from lineshaft.train.loop import autocast, require_unreduced
+from lineshaft.train.program.actions import Action, Object, Program
+from lineshaft.train.program.generate import Order, spilled
+from lineshaft.train.program.place import place
+from lineshaft.train.spill.calls import tensors_of, without_caches
+from lineshaft.train.spill.draws import advance, distance
+from lineshaft.train.spill.execute import Executor, Trace
+from lineshaft.train.spill.line import Line, Loss
+from lineshaft.train.spill.lines import Lines
+from lineshaft.train.spill.stepping import only
+from lineshaft.train.spill.units import paused_at
+
+if TYPE_CHECKING:
+    from lineshaft.train.settings import Settings
+    from lineshaft.train.snapshot import Training
+    from lineshaft.train.spill.cutting import Cut
+    from lineshaft.train.spill.paged import Paged, Part
+
+
+class Spilled:
+    """Takes optimizer steps on mini-batches, as the plain loop would.
+
+    Parameters
+    ----------
+    training
+        Its parameters are below, or will be.
+    settings
+        What a step does.
+    cut
+        The model in shards.
+    paged
+        Their objects; one part more than shards: the shared parameters.
+    room
+        Bytes for objects in memory.
+    words
+        Shapes of a micro-batch -> draws of its forward pass; not needed where micro-batches go one after the other.
+
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        settings: Settings,
+        cut: Cut,
+        paged: Paged,
+        room: int,
+        words: dict[Any, int | None],
+        *,
+        commit: bool = False,
+    ) -> None:
+        self.training, self.settings, self.cut, self.paged, self.room = training, settings, cut, paged, room
+        self.words, self.commit = words, commit
+        modules = dict(training.model.named_modules())
+        self.together = settings.clip is not None or training.scaler.is_enabled()
+        self._stepping = True
+        self._starting: Sequence[torch.Tensor | None] = ()
+        written = [
+            [(modules[path], last) for path, _, last in (name.rpartition(".") for name in sorted(unit.writes))]
+            for unit in cut.units
+        ]
+        self._written = [buffer for buffers in written for buffer in buffers]
+        self.lines = Lines(cut.units, cut.shards, written)
+        self.lines.after_backward = self._collect_shared
+        self.shared = [paged.parts[-1].parameters[name] for name in cut.shared]
+        self.executor = Executor(self._compute, self._load, self._write)
+        self.traces: list[Trace] = []
+        self._before: dict[Object, bool] = {}
+        self._parts: dict[int, torch.Tensor] = {}
+        self._own: dict[int, dict[int, torch.Tensor]] = {}
+        self._where = ""
+        self._void = False
+        self.by_micro = cut.by_micro
+        self._stack = ExitStack()
+        self._stack.enter_context(without_caches(training.model))
+        self._stack.enter_context(paused_at(cut.units))
+
+    def step(self, group: Sequence[Batch], where: str) -> float:
+        """Take one optimizer step on a mini-batch and return its loss."""
+        micros = list(cut(group, self.settings.micro_batch, where))
+        self._where = where
+        starts = self._starts(micros)
+        if not self._run(micros, starts):
+            # Draws that could not be foretold: nothing was stepped, so once more, one micro-batch after the other.
+            self.by_micro = True
+            self._run(micros, [starts[0]] + [None] * (len(micros) - 1))
+        self.training.scaler.update()
+        if self.training.schedule:
+            self.training.schedule.step()
+        return float(self._loss())
+
+    def _run(self, micros: Sequence[MicroBatch], starts: Sequence[torch.Tensor | None]) -> bool:
+        """Run a step's program; say whether every micro-batch drew what was foretold."""
+        self._parts, self._own, self._void, self._starting = {}, {}, False, starts
+        before = torch.get_rng_state()
+        found = [module.get_buffer(name).clone() for module, name in self._written]
+        self.lines.begin([self._body(number, micro) for number, micro in enumerate(micros)], starts)
+        try:
+            self.traces.append(self.executor.run(self._program(self._order(len(micros)))))
+            end = self.lines.paths[-1].random
+        finally:
+            self.lines.close()
+        if self._void:
+            self._put_back(found)
+            self.training.model.zero_grad(set_to_none=True)
+        torch.set_rng_state(before if self._void else end)
+        return not self._void
+
+    def close(self) -> None:
+        """Wait for the last writes and let go of threads and modules."""
+        try:
+            self.executor.settle()
+        finally:
+            self.executor.close()
+            self._stack.close()
+            self.paged.bring_up()
+            self.paged.below.close()
+
+    def _order(self, micros: int) -> Order:
+        trained = [k for k, part in enumerate(self.paged.parts[:-1]) if _trained(part)]
+        order = spilled(len(self.cut.shards), micros, by_micro=self.by_micro, trained=trained, together=self.together)
+        return (*order, Action("S", len(self.cut.shards))) if _trained(self.paged.parts[-1]) else order
+
+    def _program(self, order: Order) -> Program:
+        program = place(order, self.paged.sizes(), self.room, self._before, self.commit)
+        self._before = dict(program.after)
+        return program
+
+    def _starts(self, micros: Sequence[MicroBatch]) -> list[torch.Tensor | None]:
+        """Return the random state that each micro-batch starts from; None: where the one before ends."""
+        state = torch.get_rng_state()
+        states = [state]
+        for micro in micros[:-1]:
+            words = None if self.by_micro else self._words(micro)
+            if words is None:
+                self.by_micro = True
+                return [states[0], *[None] * (len(micros) - 1)]
+            states.append(advance(states[-1], words))
+        return list(states)
+
+    def _words(self, micro: MicroBatch) -> int | None:
+        """Return the draws of a micro-batch's forward pass; a new shape is tried out."""
+        if (shapes := signature(micro)) not in self.words:
+            before = torch.get_rng_state()
+            order = tuple(Action("F", k, 0) for k in range(len(self.cut.shards)))
+            found = [module.get_buffer(name).clone() for module, name in self._written]
+            self.lines.begin([self._body(0, micro)], [before])
+            try:
+                self.executor.run(self._program(order))
+                self.words[shapes] = distance(before, self.lines.paths[0].random)
+            finally:
+                self.lines.close()
+            self._put_back(found)
+            torch.set_rng_state(before)
+        return self.words[shapes]
+
+    def _put_back(self, found: Sequence[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for (module, name), value in zip(self._written, found, strict=True):
+                module.get_buffer(name).copy_(value)
+
+    def _body(self, number: int, micro: MicroBatch) -> Callable[[Line], None]:
+        """Return a micro-batch's part of the plain loop."""
+
+        def body(line: Line) -> None:
+            training, settings = self.training, self.settings
+            with autocast(training.device, settings.precision):
+                losses = settings.loss(call(training.model, micro.inputs), micro.target)
+            require_unreduced(losses, micro.rows, self._where)
+            part = (losses * micro.share.to(losses.device)).sum()
+            self._parts[number] = part.detach().float().cpu()
+            line.stop(Loss(part.detach()))
+            training.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+
+        return body
+
+    def _loss(self) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32)
+        for number in range(len(self._parts)):
+            total += self._parts[number]
+        return total
+
+    def _compute(self, action: Action) -> None:
+        if self._void:
+            return
+        if action.kind == "F":
+            self.lines.forward(action)
+        elif action.kind == "R":
+            self.lines.recompute(action)
+        elif action.kind == "B":
+            self.lines.backward(action)
+        elif self._ready():
+            self._update(action)
+
+    def _ready(self) -> bool:
+        """Before anything is changed: say whether all drew what was foretold; refuse a loss that is no number."""
+        ends = [path.random for path in self.lines.paths[:-1]]
+        self._void = any(
+            start is not None and not torch.equal(start, end)
+            for start, end in zip(self._starting[1:], ends, strict=True)
+        )
+        value = float(self._loss())
+        if not self._void and not math.isfinite(value):
+            raise Diverged(
+                f"the loss of {self._where} is {value}; check its inputs and labels, lower the learning rate, or set "
+                f"clip="
+            )
+        return not self._void
+
+    def _update(self, action: Action) -> None:
+        if action.kind == "N":
+            self._all_gradients()
+        elif self._stepping or not self.together:
+            if action.shard == len(self.cut.shards) and not self.together:
+                self._sum_shared()
+            self.paged.step(action.shard)
+
+    def _all_gradients(self) -> None:
+        """Unscale and clip all gradients together, and find out whether they are numbers."""
+        training = self.training
+        self._sum_shared()
+        training.scaler.unscale_(training.optimizer)
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(training.model.parameters(), self.settings.clip)
+        seen: list[bool] = []
+        hook = training.optimizer.register_step_post_hook(lambda *_: seen.append(True))
+        with only(training.optimizer, []):
+            training.scaler.step(training.optimizer)  # of nothing: it says whether there would be a step
+        hook.remove()
+        self._stepping = bool(seen)
+        if not self._stepping:
+            training.model.zero_grad(set_to_none=True)
+
+    def _load(self, action: Action) -> int:
+        return self.paged.load(action.object, action.drops)
+
+    def _write(self, action: Action) -> int:
+        return self.paged.write(action.object) if action.kind == "W" else 0
+
+    def _collect_shared(self, micro: int) -> None:
+        """Set aside what a micro-batch adds to a shared parameter: it counts once all its uses are together."""
+        own = self._own.setdefault(micro, {})
+        for place_, parameter in enumerate(self.shared):
+            if parameter.grad is not None:
+                own[place_] = own[place_] + parameter.grad if place_ in own else parameter.grad
+                parameter.grad = None
+
+    def _sum_shared(self) -> None:
+        """Add the micro-batches' gradients of shared parameters in their order."""
+        for micro in sorted(self._own):
+            for place_, gradient in self._own[micro].items():
+                parameter = self.shared[place_]
+                if parameter.grad is None:
+                    parameter.grad = gradient
+                else:
+                    parameter.grad += gradient
+        self._own = {}
+
+
+def signature(micro: MicroBatch) -> Any:
+    """Return the shapes that the number of draws depends on."""
+    return tuple((tuple(value.shape), value.dtype) for value in tensors_of((micro.inputs, micro.target)))
+
+
+def _trained(part: Part) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters.values())
