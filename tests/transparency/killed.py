@@ -1,7 +1,8 @@
 """Trains in forked children that are killed with SIGKILL, resumes each, and reports what came out. Run as a script.
 
-    killed.py FOLDER points      a kill at every crash point of one training, at each of its occurrences
+    killed.py FOLDER points      a kill at every crash point of one training, at each of its occurrences (some: at three)
     killed.py FOLDER moments N   N kills at seeded moments, several on the way of each training
+    ... spilled                  the same in a budget that does not hold the model; the reference is in memory
 
 The last line is JSON: {"reference": digest, "runs": [[what, died, digest], ...]}. Forking after torch is loaded makes
 a kill cost milliseconds; the children have nothing but the checkpoint folder in common.
@@ -28,6 +29,8 @@ from lineshaft.core.artifact import digest_of
 from lineshaft.core.codec import Tensors, encode
 from lineshaft.train.checkpoint import Checkpoints
 
+BUDGET = {"device": "40KB", "dram": "8KB"}
+
 
 class Restless:
     """Mini-batches whose order and noise come from the global generators of Python, numpy and torch, and its own."""
@@ -47,6 +50,7 @@ class Restless:
 
 
 def train(folder, every):
+    spilled = "spilled" in sys.argv and folder is not None
     random.seed(3)
     np.random.seed(4)
     fit = ls.train.fit(
@@ -56,6 +60,8 @@ def train(folder, every):
         micro_batch=5,
         epochs=3,
         clip=0.5,
+        memory=BUDGET if spilled else None,
+        progress=False,
         schedule=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=20),
         checkpoint=Checkpoints(folder, every=every, seconds=None) if folder else None,
     )
@@ -88,7 +94,10 @@ def at_points(base, result):
     log = base / "points"
     in_child(base / "log", 4, result, LINESHAFT_CRASH_LOG=str(log))
     for name, count in sorted(collections.Counter(log.read_text().split()).items()):
-        for occurrence in range(1, count + 1):
+        occurrences = range(1, count + 1)
+        for occurrence in (
+            occurrences if sys.argv[2] == "points" else random.Random(0).sample(occurrences, min(count, 3))
+        ):
             folder = base / f"{name}-{occurrence}"
             died = in_child(folder, 4, result, LINESHAFT_CRASH=f"{name}:{occurrence}")
             in_child(folder, 4, result)
@@ -98,14 +107,17 @@ def at_points(base, result):
 
 def at_moments(base, result, count):
     dice = random.Random(0)
+    done = 0
     started = time.monotonic()
     in_child(base / "timed", 1, result)
     seconds = time.monotonic() - started
-    for number in range(count):
-        folder = base / f"moment-{number}"
+    while done < count:
+        folder = base / f"moment-{done}"
         died = sum(in_child(folder, 1, result, after=dice.uniform(0, 0.6) * seconds) for _ in range(3))
         in_child(folder, 1, result)
-        yield f"moment {number}", bool(died), result.read_text()
+        yield f"moment {done}", died, result.read_text()
+        shutil.rmtree(folder)
+        done += died if "spilled" in sys.argv else 1
 
 
 if __name__ == "__main__":
@@ -113,5 +125,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     result = base / "result"
     reference = train(None, None)  # here, so that the children find all of torch loaded
-    runs = at_points(base, result) if sys.argv[2] == "points" else at_moments(base, result, int(sys.argv[3]))
+    runs = at_moments(base, result, int(sys.argv[3])) if sys.argv[2] == "moments" else at_points(base, result)
     print(json.dumps({"reference": reference, "runs": list(runs)}))

@@ -46,6 +46,24 @@ def test_killed_at_any_moment(tmp_path, whole):
     assert [what for what, _, digest in found["runs"] if digest != found["reference"]] == []
 
 
+@pytest.mark.crash
+def test_a_spilled_training_killed_at_every_crash_point(tmp_path, whole):
+    found = killed(tmp_path, "points" if whole else "some", "spilled")
+    assert {what.split(":")[0] for what, *_ in found["runs"]} >= {
+        "commit.begun", "commit.written", "commit.renamed", "spill.write",
+    }  # fmt: skip
+    assert all(died for _, died, _ in found["runs"])
+    assert [what for what, _, digest in found["runs"] if digest != found["reference"]] == []
+
+
+@pytest.mark.crash
+def test_a_spilled_training_killed_at_any_moment(tmp_path, whole):
+    """200 kills, 200 resumes to the bit."""
+    found = killed(tmp_path, "moments", "200" if whole else "16", "spilled")
+    assert sum(died for _, died, _ in found["runs"]) >= (200 if whole else 16)
+    assert [what for what, _, digest in found["runs"] if digest != found["reference"]] == []
+
+
 @pytest.mark.parametrize("precision", [None, "bf16", "fp16"])
 @pytest.mark.parametrize("stop", [1, 3, 5, 6, 13])
 def test_stopped_and_resumed(tmp_path, precision, stop):

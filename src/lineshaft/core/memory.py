@@ -110,7 +110,7 @@ class SpillFile:
     Parameters
     ----------
     path
-        Where; an existing file of the right size keeps its content.
+        Where; an existing file of this size keeps its content.
     size
         Bytes, reserved on the disk at once: a full disk shows before any work is done.
 
@@ -178,9 +178,8 @@ class SpillFile:
     def _reserve(self) -> None:
         if os.fstat(self._handle).st_size != self.size:
             disk_operation()
-            os.ftruncate(self._handle, self.size)
-        disk_operation()
-        os.posix_fallocate(self._handle, 0, self.size)
+            os.ftruncate(self._handle, 0)
+            os.posix_fallocate(self._handle, 0, self.size)
 
     def _drop(self, offset: int, count: int) -> None:
         if _DROP is not None:

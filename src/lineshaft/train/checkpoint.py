@@ -60,6 +60,11 @@ class Checkpoints:
         if (self.every is not None and self.every < 1) or self.keep < 1:
             raise UsageError(f"every={self.every} and keep={self.keep} must be 1 or more")
 
+    @classmethod
+    def of(cls, where: str | Path | Checkpoints | None) -> Checkpoints | None:
+        """Read what people give: a folder, or all of it."""
+        return cls(Path(where)) if isinstance(where, (str, Path)) else where
+
 
 class Writer:
     """Writes checkpoints as often as wanted, each moment once; without a place to write it does nothing."""

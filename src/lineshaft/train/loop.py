@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -38,8 +38,6 @@ from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, beg
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
-
-Step = Callable[[list[Batch], str], float]  # a mini-batch, and where training stands -> its loss
 
 
 @dataclass(frozen=True)
@@ -141,13 +139,77 @@ def fit(
     training = begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
     if memory is None and spill is not None:
         raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
-    if memory is not None and checkpoint is not None:
-        raise UsageError("checkpoint= beside memory= is not supported yet; leave one of them out")
+    kept = Checkpoints.of(checkpoint)
     if memory is None:
-        run(training, data, settings, goal, checkpoint=checkpoint, progress=progress)
+        run(training, data, settings, goal, InMemory(training, settings, kept), progress=progress)
     else:
-        _run_spilled(training, data, settings, goal, memory, spill, progress)
+        from lineshaft.train.spill.prepare import Budget, send_below
+
+        with send_below(training, data, settings, Budget.of(memory), spill, kept) as spilled:
+            run(training, data, settings, goal, spilled, progress=progress)
     return Fit(training.model, training.losses, training.optimizer, training.schedule, training.epoch)
+
+
+class Backend(Protocol):
+    """Who takes the steps of a training, and keeps its state: in memory, or below it."""
+
+    def resume(self, watcher: Watcher | None, data: Any) -> bool:
+        """Go on from what was kept, and say whether there was anything."""
+
+    def step(self, group: list[Batch], where: str) -> float:
+        """Take one optimizer step on a mini-batch and return its loss."""
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Let the model be called inside the block."""
+
+    def after_step(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state if it is time."""
+
+    def after_epoch(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state if epochs are the measure."""
+
+    def finish(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state, unless it was kept last."""
+
+
+class InMemory:
+    """The plain loop: everything in memory, and whole snapshots of it."""
+
+    def __init__(
+        self, training: Training, settings: Settings, checkpoint: Checkpoints | None, start: Tensors | None = None
+    ) -> None:
+        self._training, self._settings, self._start = training, settings, start
+        self._writer = Writer(checkpoint)
+
+    def resume(self, watcher: Watcher | None, data: Any) -> bool:
+        """Go on from the newest checkpoint; else from ``start``, the snapshot of an earlier run, where given."""
+        saved = self._writer.newest() or self._start
+        if saved:
+            resume(self._training, saved, watcher, data)
+        return bool(saved)
+
+    def step(self, group: list[Batch], where: str) -> float:
+        """Take one optimizer step on a mini-batch and return its loss."""
+        return _step(self._training, group, self._settings, where)
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Let the model be called inside the block."""
+        return nullcontext()
+
+    def after_step(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state if it is time."""
+        self._writer.after_step(len(self._training.losses), self._training.cursor, self._take(watcher, data))
+
+    def after_epoch(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state if epochs are the measure."""
+        self._writer.after_epoch(self._training.cursor, self._take(watcher, data))
+
+    def finish(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state, unless it was kept last."""
+        self._writer.finish(self._training.cursor, self._take(watcher, data))
+
+    def _take(self, watcher: Watcher | None, data: Any) -> Callable[[], Tensors]:
+        return lambda: snapshot(self._training, watcher, data)
 
 
 def run(
@@ -155,53 +217,28 @@ def run(
     data: Any,
     settings: Settings,
     goal: Goal,
+    backend: Backend,
     watcher: Watcher | None = None,
-    start: Tensors | None = None,
-    checkpoint: str | Path | Checkpoints | None = None,
     progress: bool = True,
-    step: Step | None = None,
 ) -> None:
-    """Train until the goal, or until the watcher has seen enough.
-
-    A checkpoint in the folder is gone on from; else ``start``, the snapshot of an earlier run, where given.
-    """
-    take_step: Step = step or (lambda group, where: _step(training, group, settings, where))
-    writer = Writer(Checkpoints(Path(checkpoint)) if isinstance(checkpoint, (str, Path)) else checkpoint)
-    saved = writer.newest() or start
-    if saved:
-        resume(training, saved, watcher, data)
+    """Train until the goal, or until the watcher has seen enough."""
+    if backend.resume(watcher, data):
         goal.require_ahead(training)
-
-    def take() -> Tensors:
-        return snapshot(training, watcher, data)
-
     with _shown(progress, goal.expected(data, settings.accumulate)) as advance:
         advance(len(training.losses))
         while not (goal.reached(training) or (watcher and watcher.stopped)):
-            for _ in _epoch(training, data, settings, goal, take_step):
+            for _ in _epoch(training, data, settings, goal, backend):
                 advance(1)
-                writer.after_step(len(training.losses), training.cursor, take)
+                backend.after_step(watcher, data)
             if training.batch == 0:
                 if watcher:
-                    watcher.after_epoch(training)
-                writer.after_epoch(training.cursor, take)
-    writer.finish(training.cursor, take)
+                    with backend.looking():
+                        watcher.after_epoch(training)
+                backend.after_epoch(watcher, data)
+    backend.finish(watcher, data)
 
 
-def _run_spilled(
-    training: Training, data: Any, settings: Settings, goal: Goal, memory: Any, spill: str | Path | None, progress: bool
-) -> None:
-    """Train a model that lies below the fast memory, and leave it there, mapped into memory."""
-    from lineshaft.train.spill.prepare import Budget, send_below
-
-    spilled = send_below(training, data, settings, Budget.of(memory), spill)
-    try:
-        run(training, data, settings, goal, progress=progress, step=spilled.step)
-    finally:
-        spilled.close()
-
-
-def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, step: Step) -> Iterator[None]:
+def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backend: Backend) -> Iterator[None]:
     """Train through what is left of the epoch, with a pause after each step; at its end the cursor moves on."""
     batches = _open(training, data)
     while not goal.reached(training):
@@ -217,7 +254,7 @@ def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, step: 
                 )
             training.epoch, training.batch = training.epoch + 1, 0
             return
-        training.losses.append(step(group, training.moment()))
+        training.losses.append(backend.step(group, training.moment()))
         training.batch += len(group)
         yield
 

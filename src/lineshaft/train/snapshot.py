@@ -120,20 +120,30 @@ def begin(
 
 def snapshot(training: Training, watcher: Watcher | None, data: Any) -> Tensors:
     """Copy the whole state of a run; training may go on while the copy is written."""
-    packed = state.pack(
-        {
-            "model": dict(training.model.state_dict()),
-            "buffers": _unsaved_buffers(training.model),
-            "optimizer": training.optimizer.state_dict(),
-            "schedule": training.schedule.state_dict() if training.schedule else None,
-            "scaler": training.scaler.state_dict(),
-            "random": {"now": randomness.capture(data), "epoch": training.order},
-            "cursor": {"epoch": training.epoch, "batch": training.batch},
-            "losses": torch.tensor(training.losses, dtype=torch.float32),
-            "watcher": watcher.state_dict() if watcher else None,
-        }
-    )
+    content = {
+        "model": dict(training.model.state_dict()),
+        "buffers": _unsaved_buffers(training.model),
+        "optimizer": training.optimizer.state_dict(),
+    }
+    return pack(training, content | around(training, watcher, data))
+
+
+def pack(training: Training, content: dict[str, Any]) -> Tensors:
+    """Pack a state, copied, with whose it is."""
+    packed = state.pack(content)
     return dataclasses.replace(packed, header={**packed.header, "identity": training.identity})
+
+
+def around(training: Training, watcher: Watcher | None, data: Any) -> dict[str, Any]:
+    """Return all of a run's state but that of model and optimizer."""
+    return {
+        "schedule": training.schedule.state_dict() if training.schedule else None,
+        "scaler": training.scaler.state_dict(),
+        "random": {"now": randomness.capture(data), "epoch": training.order},
+        "cursor": {"epoch": training.epoch, "batch": training.batch},
+        "losses": torch.tensor(training.losses, dtype=torch.float32),
+        "watcher": watcher.state_dict() if watcher else None,
+    }
 
 
 def resume(training: Training, saved: Tensors, watcher: Watcher | None, data: Any) -> None:
@@ -145,13 +155,24 @@ def resume(training: Training, saved: Tensors, watcher: Watcher | None, data: An
         The state is that of another model, optimizer, loss or loop; both are named.
 
     """
-    _require_same(saved.header.get("identity", {}), training.identity)
-    content = state.unpack(saved)
+    content = unpack(training, saved)
     training.model.load_state_dict(content["model"])
     buffers = dict(training.model.named_buffers())
     for name, value in content["buffers"].items():
         buffers[name].copy_(value)
     training.optimizer.load_state_dict(content["optimizer"])
+    put_around(training, content, watcher, data)
+
+
+def unpack(training: Training, saved: Tensors) -> dict[str, Any]:
+    """Return what `pack` was given, if it is of this training."""
+    require_same(saved, training)
+    content: dict[str, Any] = state.unpack(saved)
+    return content
+
+
+def put_around(training: Training, content: Mapping[str, Any], watcher: Watcher | None, data: Any) -> None:
+    """Put back what `around` returned."""
     if training.schedule:
         training.schedule.load_state_dict(content["schedule"])
     training.scaler.load_state_dict(content["scaler"])
@@ -163,7 +184,10 @@ def resume(training: Training, saved: Tensors, watcher: Watcher | None, data: An
     randomness.restore(content["random"]["now"], data)
 
 
-def _require_same(theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+def require_same(saved: Tensors, training: Training) -> None:
+    """Refuse the state of another training."""
+    theirs: Mapping[str, str] = saved.header.get("identity", {})
+    ours = training.identity
     for fact in sorted({*theirs, *ours}):
         if theirs.get(fact) != ours.get(fact):
             raise TrainingError(

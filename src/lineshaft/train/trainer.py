@@ -30,8 +30,9 @@ from lineshaft.core.fingerprint import fingerprint
 from lineshaft.errors import DataError, UsageError
 from lineshaft.train import randomness, state, threads
 from lineshaft.train.builder import arguments, describe
+from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.history import History
-from lineshaft.train.loop import run
+from lineshaft.train.loop import InMemory, run
 from lineshaft.train.optimizer import OptimizerSpec
 from lineshaft.train.settings import Goal
 from lineshaft.train.snapshot import begin, snapshot
@@ -39,7 +40,6 @@ from lineshaft.train.snapshot import begin, snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lineshaft.train.checkpoint import Checkpoints
     from lineshaft.train.recipe import Recipe
     from lineshaft.train.targets import Targets
 
@@ -185,7 +185,8 @@ def train(
         training = begin(build, recipe.optimizer, recipe.schedule, recipe.precision, recipe.seed, facts)
         goal = Goal(recipe.epochs if epochs is None else epochs)
         with threads.fitting(training.model, shapes, recipe.batch):
-            run(training, data, recipe.settings, goal, history, start, checkpoint, progress)
+            backend = InMemory(training, recipe.settings, Checkpoints.of(checkpoint), start)
+            run(training, data, recipe.settings, goal, backend, history, progress)
         taken = snapshot(training, history, data)
     header = {**taken.header, "shapes": shapes, "classes": classes}
     return Trained.from_payload(dataclasses.replace(taken, header=header))

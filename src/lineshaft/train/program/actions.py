@@ -40,6 +40,11 @@ class Object(NamedTuple):
     def __str__(self) -> str:
         return f"{self.shard}{self.what}"
 
+    @classmethod
+    def parse(cls, text: str) -> Object:
+        """Read what ``str`` wrote."""
+        return cls(int(text[:-1]), "p" if text[-1] == "p" else "s")
+
 
 @dataclass(frozen=True)
 class Action:

@@ -14,7 +14,7 @@ below, and that should be a visit ahead of its own.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -38,6 +38,7 @@ def place(
     before: Mapping[Object, bool] | None = None,
     commit: bool = False,
     lead: int = 1,
+    pinned: Collection[Object] = (),
 ) -> Program:
     """Add LOAD, WRITE and COMMIT to the order of a step that is followed by others like it.
 
@@ -55,6 +56,8 @@ def place(
         Whether the state after the step is kept: everything that changed is written.
     lead
         How many visits ahead a LOAD should be able to start.
+    pinned
+        Objects that never leave memory, and are written only for a commit; their size is 0.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def place(
         Some action needs more objects at once than there is room for.
 
     """
-    return _Placing(order, sizes, room, dict(before or {}), commit, lead).program()
+    return _Placing(order, sizes, room, dict(before or {}), commit, lead, pinned).program()
 
 
 @dataclass
@@ -73,6 +76,7 @@ class _Placing:
     before: dict[Object, bool]
     commit: bool
     lead: int
+    pinned: Collection[Object]
     actions: list[Action] = field(default_factory=list)
     resident: dict[Object, bool] = field(default_factory=dict)  # object -> newer than what lies below
     last: dict[Object, list[int]] = field(default_factory=dict)  # object -> actions that a drop of it waits for
@@ -98,8 +102,12 @@ class _Placing:
                     self.resident[item] = True
                     if self.commit or (item, time) in leaving:
                         self._write(item)
+                for item in uses(action):
+                    if self.commit and item in self.pinned:
+                        self._add(Action("W", item.shard, what=item.what, needs=(number,)))
         if self.commit:
-            self._add(Action("C"))
+            steps = [number for number, action in enumerate(self.actions) if action.kind == "S"]
+            self._add(Action("C", needs=tuple(steps[-1:])))
         shards = 1 + max(action.shard for action in self.order)
         micros = 1 + max(action.micro for action in self.order)
         return Program(tuple(self.actions), shards, micros, self.before, self.resident)

@@ -1,15 +1,30 @@
-"""What lies below the fast memory: other memory, a file, or the one in front of the other."""
+"""What lies below the fast memory: other memory, files, or the one in front of the other."""
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from lineshaft.core.memory import SpillFile
     from lineshaft.train.program.actions import Object
+
+
+class Below(Protocol):
+    """Where objects lie that are not in memory."""
+
+    def read(self, item: Object, into: memoryview) -> None:
+        """Fill memory with the object."""
+
+    def write(self, item: Object, content: memoryview) -> None:
+        """Keep the object."""
+
+    def whole(self, item: Object, size: int) -> mmap.mmap:
+        """Return the object as memory that may be used."""
+
+    def close(self) -> None:
+        """Let go of everything but what `whole` gave."""
 
 
 @dataclass
@@ -38,39 +53,24 @@ class InMemory:
 
 
 @dataclass
-class InFile:
-    """Objects in a file, each at its place."""
-
-    file: SpillFile
-    offsets: Mapping[Object, int]
-
-    def read(self, item: Object, into: memoryview) -> None:
-        """Fill memory with the object."""
-        self.file.read(self.offsets[item], into)
-
-    def write(self, item: Object, content: memoryview) -> None:
-        """Keep the object."""
-        self.file.write(self.offsets[item], content)
-
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that the file stands behind: pages come when they are looked at."""
-        with self.file.path.open("rb") as stream:
-            return mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY, offset=self.offsets[item])
-
-    def close(self) -> None:
-        """Remove the file and its folder; what is mapped stays until it is let go."""
-        self.file.close()
-        self.file.path.unlink(missing_ok=True)
-        self.file.path.parent.rmdir()
-
-
-@dataclass
 class TwoLevels:
-    """Some objects in memory, the others in a file."""
+    """Some objects in memory, the others in files.
+
+    Attributes
+    ----------
+    memory, files
+        The two levels.
+    chosen
+        The objects in memory.
+    stale
+        The objects in memory of which the files have an older version, or none.
+
+    """
 
     memory: InMemory
-    file: InFile
+    files: Below
     chosen: frozenset[Object]
+    stale: set[Object] = field(default_factory=set)
 
     def read(self, item: Object, into: memoryview) -> None:
         """Fill memory with the object."""
@@ -79,17 +79,25 @@ class TwoLevels:
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
         self._level(item).write(item, content)
+        if item in self.chosen:
+            self.stale.add(item)
+
+    def mirror(self) -> None:
+        """Bring the files up to date with memory."""
+        for item in sorted(self.stale):
+            self.files.write(item, memoryview(self.memory.kept[item]))
+        self.stale.clear()
 
     def whole(self, item: Object, size: int) -> mmap.mmap:
         """Return the object as memory that may be used."""
         return self._level(item).whole(item, size)
 
     def close(self) -> None:
-        """Leave nothing behind but what `whole` gave."""
-        self.file.close()
+        """Let go of everything but what `whole` gave."""
+        self.files.close()
 
-    def _level(self, item: Object) -> InMemory | InFile:
-        return self.memory if item in self.chosen else self.file
+    def _level(self, item: Object) -> Below:
+        return self.memory if item in self.chosen else self.files
 
 
 def choose(sizes: Mapping[Object, int], room: int) -> frozenset[Object]:
@@ -100,11 +108,3 @@ def choose(sizes: Mapping[Object, int], room: int) -> frozenset[Object]:
             chosen.add(item)
             room -= sizes[item]
     return frozenset(chosen)
-
-
-def offsets(sizes: Mapping[Object, int]) -> tuple[dict[Object, int], int]:
-    """Return a place in one file for every object, and the size of the file."""
-    places, end = {}, 0
-    for item in sorted(sizes):
-        places[item], end = end, end + sizes[item]
-    return places, end

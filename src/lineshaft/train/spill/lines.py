@@ -65,13 +65,20 @@ class Lines:
         For each shard, the numbers of its units' calls, from and to.
     buffers
         For each unit, the buffers it writes: the module that has each, and its name there.
+    after_backward
+        Called with the number of a micro-batch when its backward pass got on.
 
     """
 
-    def __init__(self, units: Sequence[Unit], shards: Sequence[range], buffers: Sequence[list[Buffer]]) -> None:
-        self.units, self.shards, self.buffers = units, shards, buffers
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        shards: Sequence[range],
+        buffers: Sequence[list[Buffer]],
+        after_backward: Callable[[int], None],
+    ) -> None:
+        self.units, self.shards, self.buffers, self._after_backward = units, shards, buffers, after_backward
         self.paths: list[Path] = []
-        self.after_backward: Callable[[int], None] = _nothing
 
     def begin(self, bodies: Sequence[Callable[[Line], None]], random: Sequence[Any]) -> None:
         """Take a step's micro-batches on, each with the random state it starts from."""
@@ -113,14 +120,14 @@ class Lines:
         path = self.paths[action.micro]
         if isinstance(path.stop, Loss):
             path.stop = path.line.go()
-            self.after_backward(action.micro)
+            self._after_backward(action.micro)
         for number in reversed(self.shards[action.shard]):
             kept = path.kept.pop(number, None)
             if kept is None or not isinstance(path.stop, Backward) or path.stop.number != number:
                 continue  # nothing that the loss depends on
             gradients = _back(kept, path.stop)
             path.stop = path.line.go(gradients)
-            self.after_backward(action.micro)
+            self._after_backward(action.micro)
 
     def _expect(self, stop: Any, number: int) -> Forward:
         if isinstance(stop, Forward) and stop.number == number and stop.unit is self.units[number]:
@@ -200,10 +207,6 @@ def _write_back(unit: Unit, target: torch.Tensor, changed: torch.Tensor, passed:
         target.copy_(changed)
     for place in places:
         passed[place] = target
-
-
-def _nothing(micro: int) -> None:
-    del micro
 
 
 def _detached(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -24,23 +25,11 @@ from lineshaft.errors import TrainingError
 from lineshaft.train.program.actions import Object
 from lineshaft.train.spill.stepping import Form, only
 
+if TYPE_CHECKING:
+    from lineshaft.train.spill.below import Below
+
 _ALIGN = 64
-
-
-class Below(Protocol):
-    """Where objects lie that are not in memory."""
-
-    def read(self, item: Object, into: memoryview) -> None:
-        """Fill memory with the object."""
-
-    def write(self, item: Object, content: memoryview) -> None:
-        """Keep the object."""
-
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that may be used."""
-
-    def close(self) -> None:
-        """Leave nothing behind but what `whole` gave."""
+WHAT: tuple[Literal["p", "s"], ...] = ("p", "s")
 
 
 @dataclass(frozen=True)
@@ -51,6 +40,15 @@ class Place:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: torch.dtype
+
+    def plain(self) -> list[Any]:
+        """Return it as JSON has it; `of` reads that."""
+        return [self.offset, list(self.shape), list(self.stride), str(self.dtype).removeprefix("torch.")]
+
+    @classmethod
+    def of(cls, offset: int, shape: list[int], stride: list[int], dtype: str) -> Place:
+        """Read what `plain` wrote."""
+        return cls(offset, tuple(shape), tuple(stride), getattr(torch, dtype))
 
     def view(self, region: torch.Tensor) -> torch.Tensor:
         """Return the tensor within a region of bytes."""
@@ -74,7 +72,7 @@ class Part:
     sizes
         Bytes of ``p`` and ``s``, whole pages.
     pinned
-        Whether it always stays in memory, where torch put it.
+        Whether it always stays in memory.
     born
         Whether the optimizer has stepped it, so that there is state.
 
@@ -88,12 +86,9 @@ class Part:
     born: bool = False
 
 
-def pin(parameters: Mapping[str, nn.Parameter]) -> Part:
-    """Make a part that is never moved."""
-    return Part(dict(parameters), {}, {name: {} for name in parameters}, {"p": 0, "s": 0}, pinned=True)
-
-
-def lay_out(parameters: Mapping[str, nn.Parameter], forms: Mapping[int, Sequence[Form]]) -> Part:
+def lay_out(
+    parameters: Mapping[str, nn.Parameter], forms: Mapping[int, Sequence[Form]], *, pinned: bool = False
+) -> Part:
     """Give every tensor of a shard its place."""
     values, end = {}, 0
     for name, parameter in parameters.items():
@@ -105,7 +100,7 @@ def lay_out(parameters: Mapping[str, nn.Parameter], forms: Mapping[int, Sequence
         for form in forms.get(id(parameter), ()) if parameter.requires_grad else ():
             stride = _dense(parameter) if form.shape == tuple(parameter.shape) else _contiguous(form.shape)
             kept[name][form.name], end_s = _place(end_s, form.shape, stride, form.dtype)
-    return Part(dict(parameters), values, kept, {"p": pages(end), "s": pages(end_s)})
+    return Part(dict(parameters), values, kept, {"p": pages(end), "s": pages(end_s)}, pinned)
 
 
 @dataclass
@@ -115,11 +110,11 @@ class Paged:
     Attributes
     ----------
     parts
-        One per shard.
+        One per shard, and one of shared parameters, which is pinned.
     optimizer
         Of all parameters.
     regions
-        The memory for objects.
+        The memory for objects that come and go.
     below
         Where the others lie.
     resident
@@ -135,17 +130,54 @@ class Paged:
 
     def sizes(self) -> dict[Object, int]:
         """Return the bytes of every object."""
-        return {Object(k, what): part.sizes[what] for k, part in enumerate(self.parts) for what in ("p", "s")}
+        return {Object(k, what): part.sizes[what] for k, part in enumerate(self.parts) for what in WHAT}
 
-    def send_below(self) -> None:
-        """Bring every shard's parameters from where they are to below, one shard at a time."""
+    def moved(self) -> dict[Object, int]:
+        """Return the bytes of every object for those who move objects: pinned ones are none of their business."""
+        return {item: 0 if self.parts[item.shard].pinned else size for item, size in self.sizes().items()}
+
+    def places(self) -> dict[str, tuple[Object, Place]]:
+        """Return where every tensor lies, by the parameter's name, and by that and what is kept."""
+        found: dict[str, tuple[Object, Place]] = {}
         for k, part in enumerate(self.parts):
-            item = Object(k, "p")
-            if part.sizes["p"]:
-                region = self.regions.take(part.sizes["p"])
-                self._adopt(item, region)
+            for name, place in part.values.items():
+                found[name] = Object(k, "p"), place
+                found |= {f"{name} {what}": (Object(k, "s"), own) for what, own in part.kept[name].items()}
+        return found
+
+    def send_below(self, fill: Callable[[Object, mmap.mmap], None] | None = None, *, kept: bool = False) -> None:
+        """Bring all parameters from where they are, or as ``fill`` gives them, to below, one shard at a time.
+
+        Pinned ones go there only where states are ``kept``.
+        """
+        for item, size in self.sizes().items():
+            part = self.parts[item.shard]
+            if not size:
+                continue
+            region = mmap.mmap(-1, size) if part.pinned else self.regions.take(size)
+            self.resident[item] = region
+            if fill is not None:
+                fill(item, region)
+            elif item.what == "p":
+                self._collect(part, region)
+            if (item.what == "p" or fill is not None) and (kept or not part.pinned):
                 self.below.write(item, memoryview(region))
+            self._bind(item, region)
+            if not part.pinned:
                 self._drop(item)
+
+    def restore(self) -> None:
+        """Take what lies below for the state, whatever the parameters are now."""
+        for item, size in self.sizes().items():
+            part = self.parts[item.shard]
+            if size and part.pinned:
+                self.resident[item] = mmap.mmap(-1, size)
+                if item.what == "p" or part.born:
+                    self.below.read(item, memoryview(self.resident[item]))
+                self._bind(item, self.resident[item])
+            elif item.what == "p":
+                for parameter in part.parameters.values():
+                    parameter.data = _nothing(parameter)
 
     def load(self, item: Object, drops: Sequence[Object]) -> int:
         """Bring an object up, into the room of others; return the bytes that were read."""
@@ -166,16 +198,32 @@ class Paged:
         self.below.write(item, memoryview(region))
         return len(region)
 
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Give every parameter its value inside the block: what is not in memory is mapped from below."""
+        away = [Object(k, "p") for k, part in enumerate(self.parts) if part.sizes["p"]]
+        away = [item for item in away if item not in self.resident]
+        for item in away:
+            self._bind(item, self.below.whole(item, self.parts[item.shard].sizes["p"]))
+        try:
+            yield
+        finally:
+            for item in away:
+                for parameter in self.parts[item.shard].parameters.values():
+                    parameter.data = _nothing(parameter)
+
     def bring_up(self) -> None:
-        """Give everything memory again: what lies below as it lies there, mapped."""
+        """Give everything memory for good: what is not there is mapped from below."""
         for item, size in self.sizes().items():
-            if size and not (item.what == "s" and not self.parts[item.shard].born):
-                if item in self.resident:
-                    self.below.write(item, memoryview(self.resident[item]))
+            away = size and item not in self.resident
+            if away and (item.what == "p" or self.parts[item.shard].born):
                 self._bind(item, self.below.whole(item, size))
-        for region in self.resident.values():
-            self.regions.give(region)
-        self.resident = {}
+
+    def let_go(self) -> None:
+        """Drop all that is not pinned: it lies below."""
+        for item in list(self.resident):
+            if not self.parts[item.shard].pinned:
+                self._drop(item)
         self.regions.close()
 
     def step(self, shard: int) -> None:
@@ -189,8 +237,7 @@ class Paged:
             self._first_step(shard, trained)
         for name, parameter in part.parameters.items():
             parameter.grad = None
-            if not part.pinned:
-                self._require_in_place(shard, name, parameter)
+            self._require_in_place(shard, name, parameter)
 
     def _first_step(self, shard: int, trained: Sequence[nn.Parameter]) -> None:
         """Step one parameter at a time: what the optimizer makes for it moves into the shard's region at once."""
@@ -214,15 +261,11 @@ class Paged:
                     view.zero_()
         part.born = True
 
-    def _adopt(self, item: Object, region: mmap.mmap) -> None:
-        """Move a shard's parameters into a region."""
+    def _collect(self, part: Part, region: mmap.mmap) -> None:
+        """Copy a shard's parameters into a region."""
         flat = torch.frombuffer(region, dtype=torch.uint8)
-        part = self.parts[item.shard]
         for name, parameter in part.parameters.items():
-            view = part.values[name].view(flat)
-            view.copy_(parameter.data)
-            parameter.data = view
-        self.resident[item] = region
+            part.values[name].view(flat).copy_(parameter.data)
 
     def _bind(self, item: Object, region: mmap.mmap) -> None:
         """Point a shard's parameters, or what is kept for them, into a region."""
@@ -231,9 +274,9 @@ class Paged:
         for name, parameter in part.parameters.items():
             if item.what == "p":
                 parameter.data = part.values[name].view(flat)
-            elif parameter in self.optimizer.state:
+            elif part.born and parameter in self.optimizer.state:
                 state = self.optimizer.state[parameter]
-                state.update((what, place.view(flat)) for what, place in part.kept[name].items())
+                state.update((what, place.view(flat)) for what, place in part.kept[name].items() if what in state)
 
     def _drop(self, item: Object) -> None:
         """Give an object's memory up."""

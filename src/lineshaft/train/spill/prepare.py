@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,24 +10,26 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from lineshaft.core.memory import Regions, SpillFile, parse_size
+from lineshaft.core.memory import Regions, parse_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
 from lineshaft.train.batches import cut as cut_batch
 from lineshaft.train.loop import autocast
-from lineshaft.train.spill.below import InFile, InMemory, TwoLevels, choose, offsets
+from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
-from lineshaft.train.spill.cutting import Load, Weight, cut
+from lineshaft.train.spill.cutting import Cut, Load, Weight, cut
 from lineshaft.train.spill.draws import distance
-from lineshaft.train.spill.paged import Below, Paged, lay_out, pin
+from lineshaft.train.spill.keeper import open_keeper
+from lineshaft.train.spill.paged import Paged, lay_out
 from lineshaft.train.spill.pilot import Observed, observe
+from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, signature
-from lineshaft.train.spill.stepping import kept_forms
+from lineshaft.train.spill.stepping import Form, kept_forms
 
 if TYPE_CHECKING:
+    from lineshaft.train.checkpoint import Checkpoints
+    from lineshaft.train.program.actions import Object
     from lineshaft.train.settings import Settings
     from lineshaft.train.snapshot import Training
 
@@ -63,7 +66,14 @@ class Budget:
         return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram))
 
 
-def send_below(training: Training, data: Any, settings: Settings, budget: Budget, folder: str | Path | None) -> Spilled:
+def send_below(
+    training: Training,
+    data: Any,
+    settings: Settings,
+    budget: Budget,
+    folder: str | Path | None,
+    checkpoint: Checkpoints | None = None,
+) -> Spilled:
     """Send a model below and return what steps it.
 
     Parameters
@@ -78,31 +88,43 @@ def send_below(training: Training, data: Any, settings: Settings, budget: Budget
         What may be held.
     folder
         For the disk tier; None: one that is gone in the end.
+    checkpoint
+        Where states are kept: the disk tier is there then.
 
     """
     micros = list(cut_batch(_worst(data, settings), settings.micro_batch, "the batch tried out"))
-    observed = try_out(training, settings, max(micros, key=_numbers))
-    words = distance(observed.before, observed.after)
+    micro = max(micros, key=_numbers)
+    observed = try_out(training, settings, micro)
     forms = kept_forms(training.optimizer)
-    named = dict(training.model.named_parameters())
-    weights = {
+    words = distance(observed.before, observed.after)
+    together = settings.clip is not None or training.scaler.is_enabled()
+    made = cut(Load(observed, _weights(training, forms), len(micros), words, together), budget.device)
+    paged = _pages(training, made, forms, budget.device - made.fixed)
+    known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
+    if checkpoint is None:
+        paged.below = _scratch(paged, budget, folder)
+        paged.send_below()
+        return Spilled(training, settings, made, paged, paged.regions.limit, known, None)
+    keeper = open_keeper(checkpoint, training, paged, _chosen(paged, budget))
+    return Spilled(training, settings, made, paged, paged.regions.limit, known, keeper)
+
+
+def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[str, Weight]:
+    return {
         name: Weight(
             parameter.nbytes,
             parameter.nbytes if parameter.requires_grad else 0,
-            sum(torch.Size(form.shape).numel() * form.dtype.itemsize for form in forms.get(id(parameter), ())),
+            sum(math.prod(form.shape) * form.dtype.itemsize for form in forms.get(id(parameter), ())),
         )
-        for name, parameter in named.items()
+        for name, parameter in training.model.named_parameters()
     }
-    load = Load(observed, weights, len(micros), words, settings.clip is not None or training.scaler.is_enabled())
-    made = cut(load, budget.device)
+
+
+def _pages(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]], room: int) -> Paged:
+    named = dict(training.model.named_parameters())
     parts = [lay_out({name: named[name] for name in names}, forms) for names in made.owned]
-    parts.append(pin({name: named[name] for name in made.shared}))
-    room = budget.device - made.fixed
-    paged = Paged(parts, training.optimizer, Regions(room), InMemory())
-    paged.below = _below(paged, budget, folder)
-    paged.send_below()
-    known: dict[Any, int | None] = {} if words is None else {signature(max(micros, key=_numbers)): words}
-    return Spilled(training, settings, made, paged, room, known)
+    parts.append(lay_out({name: named[name] for name in made.shared}, forms, pinned=True))
+    return Paged(parts, training.optimizer, Regions(room), InMemory())
 
 
 def try_out(training: Training, settings: Settings, micro: MicroBatch) -> Observed:
@@ -132,12 +154,17 @@ def _numbers(micro: MicroBatch) -> int:
     return sum(value.numel() for value in tensors_of(micro.inputs))
 
 
-def _below(paged: Paged, budget: Budget, folder: str | Path | None) -> Below:
-    sizes = paged.sizes()
-    memory = InMemory()
-    chosen = frozenset(sizes) if budget.dram is None else choose(sizes, budget.dram)
-    if len(chosen) == len(sizes):
+def _chosen(paged: Paged, budget: Budget) -> frozenset[Object]:
+    """Choose the objects that lie in memory; pinned ones are in memory anyway."""
+    sizes = {item: size for item, size in paged.moved().items() if size}
+    return frozenset(sizes) if budget.dram is None else choose(sizes, budget.dram)
+
+
+def _scratch(paged: Paged, budget: Budget, folder: str | Path | None) -> Below:
+    """Make what lies below a training that keeps nothing."""
+    memory, chosen = InMemory(), _chosen(paged, budget)
+    rest = {item: size for item, size in paged.moved().items() if size and item not in chosen}
+    if not rest:
         return memory
-    places, size = offsets({item: sizes[item] for item in sizes if item not in chosen})
     where = Path(tempfile.mkdtemp(prefix="lineshaft-spill-", dir=folder))
-    return TwoLevels(memory, InFile(SpillFile(where / "objects", size), places), chosen)
+    return TwoLevels(memory, open_slots(where, rest, copies=1), chosen)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -20,14 +20,15 @@ from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.draws import advance, distance
 from lineshaft.train.spill.execute import Executor, Trace
 from lineshaft.train.spill.line import Line, Loss
-from lineshaft.train.spill.lines import Lines
+from lineshaft.train.spill.lines import Buffer, Lines
 from lineshaft.train.spill.stepping import only
 from lineshaft.train.spill.units import paused_at
 
 if TYPE_CHECKING:
     from lineshaft.train.settings import Settings
-    from lineshaft.train.snapshot import Training
+    from lineshaft.train.snapshot import Training, Watcher
     from lineshaft.train.spill.cutting import Cut
+    from lineshaft.train.spill.keeper import Keeper
     from lineshaft.train.spill.paged import Paged, Part
 
 
@@ -37,7 +38,7 @@ class Spilled:
     Parameters
     ----------
     training
-        Its parameters are below, or will be.
+        Its parameters are below, or in memory for good.
     settings
         What a step does.
     cut
@@ -48,6 +49,8 @@ class Spilled:
         Bytes for objects in memory.
     words
         Shapes of a micro-batch -> draws of its forward pass; not needed where micro-batches go one after the other.
+    keeper
+        Where states are kept; None: nowhere.
 
     """
 
@@ -59,34 +62,70 @@ class Spilled:
         paged: Paged,
         room: int,
         words: dict[Any, int | None],
-        *,
-        commit: bool = False,
+        keeper: Keeper | None,
     ) -> None:
         self.training, self.settings, self.cut, self.paged, self.room = training, settings, cut, paged, room
-        self.words, self.commit = words, commit
-        modules = dict(training.model.named_modules())
+        self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
         self.together = settings.clip is not None or training.scaler.is_enabled()
-        self._stepping = True
-        self._starting: Sequence[torch.Tensor | None] = ()
-        written = [
-            [(modules[path], last) for path, _, last in (name.rpartition(".") for name in sorted(unit.writes))]
-            for unit in cut.units
-        ]
-        self._written = [buffer for buffers in written for buffer in buffers]
-        self.lines = Lines(cut.units, cut.shards, written)
-        self.lines.after_backward = self._collect_shared
-        self.shared = [paged.parts[-1].parameters[name] for name in cut.shared]
-        self.executor = Executor(self._compute, self._load, self._write)
         self.traces: list[Trace] = []
+        written = [_buffers(training.model, unit.writes) for unit in cut.units]
+        self._written = [buffer for buffers in written for buffer in buffers]
+        self._lines = Lines(cut.units, cut.shards, written, self._collect_shared)
+        self._shared = [paged.parts[-1].parameters[name] for name in cut.shared]
+        self._executor = Executor(self._compute, self._load, self._write)
         self._before: dict[Object, bool] = {}
-        self._parts: dict[int, torch.Tensor] = {}
-        self._own: dict[int, dict[int, torch.Tensor]] = {}
-        self._where = ""
-        self._void = False
-        self.by_micro = cut.by_micro
+        self._parts: dict[int, torch.Tensor] = {}  # number of a micro-batch -> its part of the loss
+        self._own: dict[int, dict[int, torch.Tensor]] = {}  # its gradients of shared parameters
+        self._starting: Sequence[torch.Tensor | None] = ()
+        self._where, self._void, self._stepping = "", False, True
         self._stack = ExitStack()
-        self._stack.enter_context(without_caches(training.model))
-        self._stack.enter_context(paused_at(cut.units))
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(without_caches(self.training.model))
+        self._stack.enter_context(paused_at(self.cut.units))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Let go of threads, modules and files; the model has its values, mapped where they lie below."""
+        self._lines.close()
+        if self.keeper is not None:
+            self.keeper.cancel()
+        self._executor.close()
+        self._stack.close()
+        if error is None:
+            for item in [item for item, newer in self._before.items() if newer]:
+                self.paged.write(item)
+            self.paged.let_go()
+        self.paged.bring_up()
+        self.paged.below.close()
+
+    def resume(self, watcher: Watcher | None, data: Any) -> bool:
+        """Go on from the newest whole commit, and say whether there was one."""
+        return self.keeper is not None and self.keeper.resume(self, watcher, data)
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Let the model be called inside the block."""
+        self._executor.settle()
+        return self.paged.looking()
+
+    def after_step(self, watcher: Watcher | None, data: Any) -> None:
+        """Say what the step's commit holds."""
+        if self.keeper is not None:
+            self.keeper.after_step(self, watcher, data)
+
+    def after_epoch(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state if there is something new in it."""
+        if self.keeper is not None and watcher is not None:
+            self.finish(watcher, data)
+
+    def finish(self, watcher: Watcher | None, data: Any) -> None:
+        """Keep the state as it is now."""
+        self._executor.settle()
+        if self.keeper is not None and self.keeper.kept != self.training.cursor:
+            for item in [item for item, newer in self._before.items() if newer]:
+                self.paged.write(item)
+                self._before[item] = False
+            self.keeper.keep(self, watcher, data)
 
     def step(self, group: Sequence[Batch], where: str) -> float:
         """Take one optimizer step on a mini-batch and return its loss."""
@@ -107,27 +146,17 @@ class Spilled:
         self._parts, self._own, self._void, self._starting = {}, {}, False, starts
         before = torch.get_rng_state()
         found = [module.get_buffer(name).clone() for module, name in self._written]
-        self.lines.begin([self._body(number, micro) for number, micro in enumerate(micros)], starts)
+        self._lines.begin([self._body(number, micro) for number, micro in enumerate(micros)], starts)
         try:
-            self.traces.append(self.executor.run(self._program(self._order(len(micros)))))
-            end = self.lines.paths[-1].random
+            self.traces.append(self._executor.run(self._program(self._order(len(micros)))))
+            end = self._lines.paths[-1].random
         finally:
-            self.lines.close()
+            self._lines.close()
         if self._void:
             self._put_back(found)
             self.training.model.zero_grad(set_to_none=True)
         torch.set_rng_state(before if self._void else end)
         return not self._void
-
-    def close(self) -> None:
-        """Wait for the last writes and let go of threads and modules."""
-        try:
-            self.executor.settle()
-        finally:
-            self.executor.close()
-            self._stack.close()
-            self.paged.bring_up()
-            self.paged.below.close()
 
     def _order(self, micros: int) -> Order:
         trained = [k for k, part in enumerate(self.paged.parts[:-1]) if _trained(part)]
@@ -135,7 +164,10 @@ class Spilled:
         return (*order, Action("S", len(self.cut.shards))) if _trained(self.paged.parts[-1]) else order
 
     def _program(self, order: Order) -> Program:
-        program = place(order, self.paged.sizes(), self.room, self._before, self.commit)
+        commit = self.keeper is not None and self.keeper.due(len(self.training.losses) + 1)
+        moved = self.paged.moved()
+        pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
+        program = place(order, moved, self.room, self._before, commit and order[-1].kind == "S", pinned=pinned)
         self._before = dict(program.after)
         return program
 
@@ -157,12 +189,12 @@ class Spilled:
             before = torch.get_rng_state()
             order = tuple(Action("F", k, 0) for k in range(len(self.cut.shards)))
             found = [module.get_buffer(name).clone() for module, name in self._written]
-            self.lines.begin([self._body(0, micro)], [before])
+            self._lines.begin([self._body(0, micro)], [before])
             try:
-                self.executor.run(self._program(order))
-                self.words[shapes] = distance(before, self.lines.paths[0].random)
+                self._executor.run(self._program(order))
+                self.words[shapes] = distance(before, self._lines.paths[0].random)
             finally:
-                self.lines.close()
+                self._lines.close()
             self._put_back(found)
             torch.set_rng_state(before)
         return self.words[shapes]
@@ -197,17 +229,17 @@ class Spilled:
         if self._void:
             return
         if action.kind == "F":
-            self.lines.forward(action)
+            self._lines.forward(action)
         elif action.kind == "R":
-            self.lines.recompute(action)
+            self._lines.recompute(action)
         elif action.kind == "B":
-            self.lines.backward(action)
+            self._lines.backward(action)
         elif self._ready():
             self._update(action)
 
     def _ready(self) -> bool:
         """Before anything is changed: say whether all drew what was foretold; refuse a loss that is no number."""
-        ends = [path.random for path in self.lines.paths[:-1]]
+        ends = [path.random for path in self._lines.paths[:-1]]
         self._void = any(
             start is not None and not torch.equal(start, end)
             for start, end in zip(self._starting[1:], ends, strict=True)
@@ -248,12 +280,16 @@ class Spilled:
         return self.paged.load(action.object, action.drops)
 
     def _write(self, action: Action) -> int:
-        return self.paged.write(action.object) if action.kind == "W" else 0
+        if action.kind == "W":
+            return self.paged.write(action.object)
+        if self.keeper is not None:
+            self.keeper.commit()
+        return 0
 
     def _collect_shared(self, micro: int) -> None:
         """Set aside what a micro-batch adds to a shared parameter: it counts once all its uses are together."""
         own = self._own.setdefault(micro, {})
-        for place_, parameter in enumerate(self.shared):
+        for place_, parameter in enumerate(self._shared):
             if parameter.grad is not None:
                 own[place_] = own[place_] + parameter.grad if place_ in own else parameter.grad
                 parameter.grad = None
@@ -262,7 +298,7 @@ class Spilled:
         """Add the micro-batches' gradients of shared parameters in their order."""
         for micro in sorted(self._own):
             for place_, gradient in self._own[micro].items():
-                parameter = self.shared[place_]
+                parameter = self._shared[place_]
                 if parameter.grad is None:
                     parameter.grad = gradient
                 else:
@@ -277,3 +313,8 @@ def signature(micro: MicroBatch) -> Any:
 
 def _trained(part: Part) -> bool:
     return any(parameter.requires_grad for parameter in part.parameters.values())
+
+
+def _buffers(model: nn.Module, names: Collection[str]) -> list[Buffer]:
+    modules = dict(model.named_modules())
+    return [(modules[path], last) for path, _, last in (name.rpartition(".") for name in sorted(names))]

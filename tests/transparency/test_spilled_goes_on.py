@@ -1,0 +1,165 @@
+"""A spilled training goes on from its spill files: after a stop, in another budget, past damage and full disks."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from plain_loop import all_state, assert_same_bits
+from torch import nn
+from zoo import ZOO, Case, mlp, numbers, spilled
+
+import lineshaft as ls
+from lineshaft.core import durable
+from lineshaft.core.events import listening
+from lineshaft.errors import StorageError, TrainingError
+from lineshaft.train.checkpoint import Checkpoints
+
+DECODER = ZOO["decoder with tied embedding"]
+
+
+@pytest.fixture(scope="module", params=["mlp", "decoder with tied embedding", "resnet"])
+def case(request):
+    return ZOO[request.param]
+
+
+@pytest.fixture(scope="module")
+def straight(case):
+    return spilled(case, epochs=3, micro_batch=3)
+
+
+def same(one, other):
+    assert one.losses == other.losses
+    assert_same_bits(all_state(one.model, one.optimizer), all_state(other.model, other.optimizer))
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_stopped_and_resumed(tmp_path, case, straight, every):
+    kept = Checkpoints(tmp_path, every=every)
+    for steps in (1, 4, 5, 11):
+        spilled(case, steps=steps, micro_batch=3, checkpoint=kept)
+    same(spilled(case, epochs=3, micro_batch=3, checkpoint=kept), straight)
+
+
+@pytest.mark.parametrize("tiers", [{"device": 2}, {"device": 1.2, "dram": 0.3}, {"device": 100}])
+def test_resumed_in_another_budget(tmp_path, case, straight, tiers):
+    budget = {name: int(share * case.memory) for name, share in tiers.items()}
+    spilled(case, steps=3, micro_batch=3, checkpoint=tmp_path)
+    spilled(case, steps=8, micro_batch=3, checkpoint=tmp_path, memory=budget)
+    same(spilled(case, epochs=3, micro_batch=3, checkpoint=tmp_path), straight)
+    assert len(list(tmp_path.glob("objects-*"))) == 1
+
+
+def test_with_options_and_a_schedule(tmp_path):
+    options = {
+        "micro_batch": 3,
+        "precision": "fp16",
+        "clip": 0.1,
+        "schedule": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=30),
+        "memory": 2 * DECODER.memory,
+    }
+    straight = spilled(DECODER, steps=7, **options)
+    for steps in (2, 3, 7):
+        resumed = spilled(DECODER, steps=steps, checkpoint=tmp_path, **options)
+    same(resumed, straight)
+
+
+def damage(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def newest(folder):
+    return max(folder.glob("commit-*"))
+
+
+def heard(action):
+    events = []
+    with listening(events.append):
+        result = action()
+    return result, [event.facts for event in events if event.kind == "checkpoint.damaged"]
+
+
+def test_a_damaged_commit_file_gives_way_to_the_one_before(tmp_path, case, straight):
+    spilled(case, steps=6, micro_batch=3, checkpoint=tmp_path)
+    damage(newest(tmp_path), -5)
+    resumed, told = heard(lambda: spilled(case, epochs=3, micro_batch=3, checkpoint=tmp_path))
+    assert "not those that its name says" in told[0]["reason"]
+    same(resumed, straight)
+
+
+@pytest.mark.parametrize("tiers", [None, {"device": 2, "dram": 1}])
+def test_a_damaged_slot_gives_way_to_the_commit_before(tmp_path, case, straight, tiers):
+    budget = tiers and {name: int(share * case.memory) for name, share in tiers.items()}
+    options = {"micro_batch": 3, "checkpoint": Checkpoints(tmp_path, every=1), "memory": budget or case.memory}
+    spilled(case, steps=5, **options)
+    read = {path: path.read_bytes() for path in tmp_path.glob("objects-*/slot-*")}
+    spilled(case, steps=6, **options)
+    changed = next(path for path, content in sorted(read.items()) if path.read_bytes() != content)
+    place = next(i for i, (a, b) in enumerate(zip(read[changed], changed.read_bytes(), strict=True)) if a != b)
+    damage(changed, place)
+    resumed, told = heard(lambda: spilled(case, epochs=3, **options))
+    assert "holds other bytes than were written for" in told[0]["reason"]
+    same(resumed, straight)
+
+
+def test_with_every_commit_damaged_it_starts_over(tmp_path, case, straight):
+    spilled(case, steps=5, micro_batch=3, checkpoint=tmp_path)
+    for path in tmp_path.glob("commit-*"):
+        damage(path, 100)
+    resumed, told = heard(lambda: spilled(case, epochs=3, micro_batch=3, checkpoint=tmp_path))
+    assert len(told) == 2
+    same(resumed, straight)
+
+
+def test_a_finished_training_is_only_read(tmp_path):
+    first = spilled(ZOO["mlp"], epochs=2, checkpoint=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    same(spilled(ZOO["mlp"], epochs=2, checkpoint=tmp_path), first)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("number", [1, 3, 9, 30, 31, 60])
+def test_a_full_disk_stops_it_with_a_sentence_and_costs_a_step_at_most(tmp_path, monkeypatch, number):
+    spilled(ZOO["mlp"], steps=2, checkpoint=tmp_path)
+    monkeypatch.setattr(durable, "_operations", itertools.count(1))
+    monkeypatch.setenv("LINESHAFT_FAULT", f"ENOSPC:{number}")
+    with pytest.raises(StorageError, match=r"no room for the spill file|could not write commit"):
+        spilled(ZOO["mlp"], epochs=3, checkpoint=tmp_path)
+    monkeypatch.delenv("LINESHAFT_FAULT")
+    same(spilled(ZOO["mlp"], epochs=3, checkpoint=tmp_path), spilled(ZOO["mlp"], epochs=3))
+
+
+def test_another_model_is_refused_with_both_named(tmp_path):
+    spilled(ZOO["mlp"], steps=2, checkpoint=tmp_path)
+
+    def wider():
+        return nn.Sequential(nn.Linear(12, 48), nn.ReLU(), nn.Linear(48, 3))
+
+    with pytest.raises(
+        TrainingError, match=r"its model is Sequential with 1571 parameters .*, this run's is Sequential"
+    ):
+        spilled(Case(wider, numbers(), 40_000), steps=4, checkpoint=tmp_path)
+    same(spilled(ZOO["mlp"], steps=4, checkpoint=tmp_path), spilled(ZOO["mlp"], steps=4))
+
+
+def test_another_optimizer_is_refused(tmp_path):
+    spilled(ZOO["mlp"], steps=2, checkpoint=tmp_path)
+    with pytest.raises(TrainingError, match="optimizer"):
+        spilled(ZOO["mlp"], steps=4, checkpoint=tmp_path, optimizer=ls.sgd(lr=0.1))
+
+
+def test_an_interrupt_leaves_the_last_step_committed(tmp_path):
+    class Interrupting(list):
+        def __iter__(self):
+            for number, item in enumerate(super().__iter__()):
+                if number == 3:
+                    raise KeyboardInterrupt
+                yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        spilled(Case(mlp, Interrupting(numbers()), 40_000), epochs=2, checkpoint=tmp_path)
+    resumed = spilled(Case(mlp, numbers(), 40_000), epochs=2, checkpoint=tmp_path)
+    same(resumed, spilled(ZOO["mlp"], epochs=2))
