@@ -8,11 +8,15 @@ memory would push out what others use, and be counted twice.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
 import re
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lineshaft.core.durable import crash_point, disk_operation
@@ -22,6 +26,9 @@ PAGE = 4096
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*\Z", re.IGNORECASE)
+_C = ctypes.CDLL(None) if sys.platform == "linux" else None
+_trim, _tune = getattr(_C, "malloc_trim", None), getattr(_C, "mallopt", None)
+_MAPPED_FROM = -3  # glibc's M_MMAP_THRESHOLD
 _DROP = getattr(os, "POSIX_FADV_DONTNEED", None)
 
 
@@ -49,6 +56,33 @@ def show_size(size: float) -> str:
 def pages(size: int) -> int:
     """Round up to whole pages."""
     return -(-size // PAGE) * PAGE
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE
+
+
+def give_back() -> None:
+    """Give memory that the C library keeps for later back to the system, where it can do that (glibc)."""
+    if _trim is not None:
+        _trim(0)
+
+
+@contextmanager
+def outside_the_heap() -> Iterator[None]:
+    """Let large blocks that are asked for inside the block be mapped one by one, where the C library can do that.
+
+    Work of many sizes at once, once, would leave a heap that all later work is spread over. Mapping costs time, so
+    afterwards blocks come from the heap again, as they would have with the library's own rule after a while.
+    """
+    if _tune is not None:
+        _tune(_MAPPED_FROM, PAGE * 16)
+    try:
+        yield
+    finally:
+        if _tune is not None:
+            _tune(_MAPPED_FROM, 1 << 25)  # the most that glibc allows, and where its rule ends up
 
 
 class Regions:

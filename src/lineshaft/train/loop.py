@@ -136,16 +136,21 @@ def fit(
     settings = Settings(loss, micro_batch, accumulate, clip, precision)
     goal = Goal(epochs, steps)
     require_reiterable(data)
-    training = begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
+
+    def make() -> Training:
+        return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
+
     if memory is None and spill is not None:
         raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
     kept = Checkpoints.of(checkpoint)
     if memory is None:
+        training = make()
         run(training, data, settings, goal, InMemory(training, settings, kept), progress=progress)
     else:
-        from lineshaft.train.spill.prepare import Budget, send_below
+        from lineshaft.train.spill.prepare import Budget, make_below
 
-        with send_below(training, data, settings, Budget.of(memory), spill, kept) as spilled:
+        with make_below(make, data, settings, Budget.of(memory), spill, kept) as spilled:
+            training = spilled.training
             run(training, data, settings, goal, spilled, progress=progress)
     return Fit(training.model, training.losses, training.optimizer, training.schedule, training.epoch)
 

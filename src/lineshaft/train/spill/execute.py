@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -20,6 +21,7 @@ from typing import Any
 
 from lineshaft.errors import TrainingError
 from lineshaft.train.program.actions import Action, Lane, Program, Span
+from lineshaft.train.program.place import uses
 
 PATIENCE = 600.0  # seconds that an action may wait for others before that is taken for a fault
 Handler = Callable[[Action], int | None]
@@ -134,16 +136,17 @@ class _Run:
         self.trace = Trace()
         self.done = [False] * len(program.actions)
         self.left = len(program.actions)
-        self.unwritten = {action.object for action in program.actions if action.kind == "W"}
+        self.unwritten = Counter(action.object for action in program.actions if action.kind == "W")
 
     def ready(self, number: int) -> bool:
         """Say whether all is done that an action needs, in this step and in the one before."""
         action = self.program.actions[number]
         if not all(self.done[need] for need in action.needs):
             return False
-        if action.kind != "L" or self.before is None:
+        if self.before is None or action.kind not in {"L", "S"}:
             return True
-        return self.before.unwritten.isdisjoint((action.object, *action.drops))
+        changed = (action.object, *action.drops) if action.kind == "L" else uses(action)
+        return not any(self.before.unwritten[item] for item in changed)
 
     def missing(self, number: int) -> str:
         action = self.program.actions[number]
@@ -158,4 +161,4 @@ class _Run:
         self.done[number] = True
         self.left -= 1
         if span.action.kind == "W":
-            self.unwritten.discard(span.action.object)
+            self.unwritten[span.action.object] -= 1

@@ -12,6 +12,7 @@ order, each draws what it would have drawn, the same kernels run in the same gra
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lineshaft.core.memory import pages
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.calls import tensors_of, version, with_tensors
 from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.units import Unit
 
 Buffer = tuple[nn.Module, str]
+LARGE = 1 << 16  # bytes
 
 
 @dataclass
@@ -154,7 +157,7 @@ def _run(unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool) -> tu
     flags = tuple(output.requires_grad for output in outputs)
     if graph:
         kept.graph = (leaves, given, outputs)
-    passed = [output.detach() for output in outputs]
+    passed = [_apart(output.detach()) for output in outputs]
     for j in unit.mutates:
         _write_back(unit, tensors[j], given[j], passed)
     return Answer(with_tensors(value, passed), flags), kept if any(flags) else None
@@ -207,6 +210,17 @@ def _write_back(unit: Unit, target: torch.Tensor, changed: torch.Tensor, passed:
         target.copy_(changed)
     for place in places:
         passed[place] = target
+
+
+def _apart(value: torch.Tensor) -> torch.Tensor:
+    """Move a large tensor out of the C library's heap.
+
+    It outlives all that was made beside it, and would keep that memory from being used as a whole again.
+    """
+    if value.nbytes < LARGE or value.device.type != "cpu" or not value.is_contiguous():
+        return value
+    flat = torch.frombuffer(mmap.mmap(-1, pages(value.nbytes)), dtype=torch.uint8)[: value.nbytes]
+    return flat.view(value.dtype).view(value.shape).copy_(value)
 
 
 def _detached(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -25,10 +25,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
+from lineshaft.core.memory import give_back, resident
 from lineshaft.train import randomness
 from lineshaft.train.spill.calls import original, taken_over, tensors_of, version
+
+GROWTH = 16 << 20  # bytes by which the process may grow before freed memory is handed back
 
 
 @dataclass(eq=False)
@@ -149,6 +152,7 @@ class _Watch:
         self.parameters = {_place(value): name for name, value in model.named_parameters()}
         self.top = Scope("", nn.Identity())
         self.stack = [self.top]
+        self.held = resident()
         self.storages: list[StorageWeakRef] = []  # held, so that no storage takes the number of another
 
     @contextmanager
@@ -172,6 +176,7 @@ class _Watch:
         finally:
             self.stack.pop()
         scope.seconds = time.perf_counter() - started
+        self.tidy()
         after = [version(value) for value in given]
         scope.mutates = tuple(j for j, version in enumerate(before) if after[j] != version)
         own = dict(module.named_buffers(recurse=False))
@@ -180,6 +185,12 @@ class _Watch:
         scope.differentiable = any(value.requires_grad for value in tensors_of(outputs))
         scope.repeats = _repeats(given, outputs)
         return outputs
+
+    def tidy(self) -> None:
+        """Hand back what was freed: the C library keeps a forward pass's memory in pieces around what still lives."""
+        if resident() - self.held > GROWTH:
+            give_back()
+            self.held = resident()
 
     def keep(self, value: torch.Tensor) -> None:
         if _place(value) not in self.parameters:
@@ -213,14 +224,14 @@ def _edges(tensors: list[torch.Tensor]) -> list[tuple[int, Any]]:
     return [(j, torch.autograd.graph.get_gradient_edge(value)) for j, value in wanted]
 
 
-class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes which parameters an operator is called with."""
+class _Reads(TorchFunctionMode):
+    """Notes which parameters torch's functions are called with."""
 
     def __init__(self, watch: _Watch) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.watch = watch
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for value in tensors_of((args, kwargs)):
             name = self.watch.parameters.get(_place(value))
             if name is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lineshaft.core.memory import Regions, parse_size
+from lineshaft.core.memory import Regions, give_back, outside_the_heap, parse_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
@@ -18,6 +18,7 @@ from lineshaft.train.batches import cut as cut_batch
 from lineshaft.train.loop import autocast
 from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
+from lineshaft.train.spill.cradle import Cradle
 from lineshaft.train.spill.cutting import Cut, Load, Weight, cut
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
@@ -66,6 +67,24 @@ class Budget:
         return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram))
 
 
+def make_below(
+    make: Callable[[], Training],
+    data: Any,
+    settings: Settings,
+    budget: Budget,
+    folder: str | Path | None,
+    checkpoint: Checkpoints | None,
+) -> Spilled:
+    """Make a training whose model never is in memory as a whole, and return what steps it; as `send_below`."""
+    cradle = Cradle(folder or (checkpoint.folder if checkpoint else None))
+    try:
+        with cradle.holding():
+            training = make()
+        return send_below(training, data, settings, budget, folder, checkpoint)
+    finally:
+        cradle.close()
+
+
 def send_below(
     training: Training,
     data: Any,
@@ -95,6 +114,7 @@ def send_below(
     micros = list(cut_batch(_worst(data, settings), settings.micro_batch, "the batch tried out"))
     micro = max(micros, key=_numbers)
     observed = try_out(training, settings, micro)
+    give_back()
     forms = kept_forms(training.optimizer)
     words = distance(observed.before, observed.after)
     together = settings.clip is not None or training.scaler.is_enabled()
@@ -134,7 +154,7 @@ def try_out(training: Training, settings: Settings, micro: MicroBatch) -> Observ
         with autocast(training.device, settings.precision):
             settings.loss(call(training.model, micro.inputs), micro.target)
 
-    with without_caches(training.model):
+    with without_caches(training.model), outside_the_heap():
         return observe(training.model, forward)
 
 

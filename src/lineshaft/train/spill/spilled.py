@@ -167,7 +167,9 @@ class Spilled:
         commit = self.keeper is not None and self.keeper.due(len(self.training.losses) + 1)
         moved = self.paged.moved()
         pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
-        program = place(order, moved, self.room, self._before, commit and order[-1].kind == "S", pinned=pinned)
+        program = place(
+            order, moved, self.room, self._before, commit and any(action.kind == "S" for action in order), pinned=pinned
+        )
         self._before = dict(program.after)
         return program
 

@@ -1,0 +1,98 @@
+"""Where parameters are while a factory makes them: in a file, so that a model larger than memory can be made at all.
+
+A parameter moves into the file the moment a module registers it. The factory goes on to initialise it there, in its own
+order and with its own draws, so that its values are those of any other instance; what it has touched stays in the
+system's page cache, and leaves this process every few milliseconds.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from lineshaft.core.durable import disk_operation
+from lineshaft.core.memory import pages, show_size
+from lineshaft.errors import StorageError
+
+LEAST = 1 << 16  # bytes: smaller parameters stay in memory
+PAUSE = 0.005  # seconds between looks at what is touched
+
+
+class Cradle:
+    """Holds parameters in a file until they are sent to where they stay.
+
+    Parameters
+    ----------
+    folder
+        Where the file is; None: the system's folder for temporary files. It has no name there.
+
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(prefix="lineshaft-", dir=folder)  # noqa: SIM115 - closed in `close`
+        self._end = 0
+        self._known: set[int] = set()
+        self._maps: list[mmap.mmap] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._leave, name="lineshaft-cradle", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Move parameters into the file as modules register them."""
+        hook = register_module_parameter_registration_hook(self._register)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def close(self) -> None:
+        """Let go of the file; nobody may look at a parameter that is still there."""
+        self._over.set()
+        self._thread.join()
+        self._maps = []
+        self._file.close()
+
+    def _register(self, module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        del module, name
+        if parameter is None or parameter.device.type != "cpu" or parameter.nbytes < LEAST:
+            return
+        if nn.parameter.is_lazy(parameter) or id(parameter) in self._known or not parameter.is_contiguous():
+            return
+        region = self._more(parameter.nbytes)
+        view = torch.frombuffer(region, dtype=torch.uint8)[: parameter.nbytes].view(parameter.dtype)
+        view = view.view(parameter.shape)
+        view.copy_(parameter.data)
+        parameter.data = view
+        self._known.add(id(parameter))
+
+    def _more(self, size: int) -> mmap.mmap:
+        start, self._end = self._end, self._end + pages(size)
+        try:
+            disk_operation()
+            os.posix_fallocate(self._file.fileno(), start, self._end - start)
+        except OSError as error:
+            raise StorageError(
+                f"no room to make the model: {show_size(self._end)} are wanted for parameters ({error.strerror}); free "
+                f"some, or name a folder on a larger disk with spill="
+            ) from error
+        region = mmap.mmap(self._file.fileno(), self._end - start, offset=start)
+        self._maps.append(region)
+        return region
+
+    def _leave(self) -> None:
+        """Unmap what was touched, again and again: it is in the page cache, and comes back when it is looked at."""
+        while not self._over.wait(PAUSE):
+            for region in tuple(self._maps):
+                region.madvise(mmap.MADV_DONTNEED)
