@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import mmap
 import os
 import re
@@ -17,6 +18,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 from lineshaft.core.durable import crash_point, disk_operation
@@ -36,20 +38,23 @@ def parse_size(text: str | float) -> int:
     """Return bytes: of a number as it is, of ``"200MB"`` (10^6) or ``"1.5GiB"`` (2^30) as written."""
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise UsageError(f"a size is a number of bytes or a text like '200MB' or '1.5GiB', not {text!r}")
-    match = _SIZE.match(str(text) if isinstance(text, str) else f"{text:.0f}")
-    if match is None or match[2].lower() not in _UNITS:
+    match = _SIZE.match(text) if isinstance(text, str) else None
+    known = match is not None and match[2].lower() in _UNITS if isinstance(text, str) else math.isfinite(text)
+    if not known:
         raise UsageError(f"{text!r} is no size; write a number of bytes, or say '200MB' or '1.5GiB'")
-    size = int(float(match[1]) * _UNITS[match[2].lower()])
+    size = int(Decimal(match[1]) * _UNITS[match[2].lower()]) if match else int(text)
     if size <= 0:
         raise UsageError(f"a size must be above 0, not {text!r}")
     return size
 
 
-def show_size(size: float) -> str:
-    """Write bytes for people: ``38.2 MB``."""
+def show_size(size: float, *, up: bool = False) -> str:
+    """Write bytes for people, ``38.2 MB``: rounded to three digits, or rounded ``up`` to them."""
     for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
-        if size >= unit:
-            return f"{size / unit:.3g} {name}"
+        if size >= 0.9995 * unit:
+            digits = 2 - math.floor(math.log10(max(size / unit, 1)))
+            step = unit / 10**digits
+            return f"{(math.ceil(size / step) if up else round(size / step)) * step / unit:.3g} {name}"
     return f"{size:.0f} bytes"
 
 

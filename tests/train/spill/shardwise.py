@@ -79,7 +79,7 @@ def shardwise(model, batches, limit=FINEST, loss=squares, dtype=None, graph=Fals
     """Every micro-batch forward through all units, then unit by unit back; the graph of F is kept or made again."""
     with without_caches(model):
         root, units = cut(model, batches[0], limit, loss, dtype)
-        shared = sorted(shared_parameters(root, units, range(len(units))))
+        shared = sorted(shared_parameters(root, units))
         own, losses = {}, {}
         lines = lines_of(model, units, collecting([dict(model.named_parameters())[name] for name in shared], own))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -53,15 +54,22 @@ def with_tensors(value: Any, tensors: Iterable[torch.Tensor]) -> Any:
 
 def version(value: torch.Tensor) -> int:
     """Return how often a tensor's memory was changed in place, as far as torch counts that."""
-    return value._version  # noqa: SLF001 - there is no other
+    return 0 if value.is_inference() else value._version  # noqa: SLF001 - there is no other
 
 
 def foreign(value: Any) -> Any:
     """Return the first thing in a nested value that is neither a tensor nor a plain value, or None."""
     for leaf in pytree.tree_leaves(value):
-        if not isinstance(leaf, (torch.Tensor, *PLAIN)) and not callable(leaf):
+        if not isinstance(leaf, (torch.Tensor, *PLAIN)) and not _plain_function(leaf):
             return leaf
     return None
+
+
+def _plain_function(value: Any) -> bool:
+    """Say whether it is a function that holds on to nothing, or a class."""
+    return isinstance(value, (type, BuiltinFunctionType)) or (
+        isinstance(value, FunctionType) and value.__closure__ is None
+    )
 
 
 @contextmanager

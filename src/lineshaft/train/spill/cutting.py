@@ -57,6 +57,8 @@ class Cut:
     by_micro
         Whether micro-batches must go forward one after the other: the model's random draws cannot be foretold, or it
         writes buffers between its units.
+    elsewhere
+        Whether the model draws from the generators of Python or numpy.
     fixed
         Bytes that are held beside objects.
     largest
@@ -69,6 +71,7 @@ class Cut:
     owned: Sequence[Sequence[str]]
     shared: Sequence[str]
     by_micro: bool
+    elsewhere: bool
     fixed: int
     largest: int
 
@@ -120,9 +123,10 @@ def cut(load: Load, budget: int) -> Cut:
     best = min(found, key=lambda made: made.least)
     if best.least > budget:
         raise UsageError(
-            f"a budget of {show_size(budget)} is too small: the least that works is {show_size(best.least)}, of which "
-            f"{show_size(best.fixed)} are activations, gradients and shared parameters and {show_size(best.largest)} "
-            f"the largest shard; give more memory, or a smaller micro_batch (now {load.micros} of them in a step)"
+            f"a budget of {show_size(budget)} is too small: the least that works is "
+            f"{show_size(best.least, up=True)}, of which {show_size(best.fixed)} are activations, gradients and shared "
+            f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
+            f"(now {load.micros} of them in a step)"
         )
     return best
 
@@ -145,8 +149,7 @@ def _shards(load: Load, units: Sequence[Unit], limit: Limit) -> Cut:
         reads, keeps = together, keeps + unit.keeps
     bounds.append(len(units))
     shards = [range(start, end) for start, end in pairwise(bounds)]
-    shard_of = [k for k, numbers in enumerate(shards) for _ in numbers]
-    shared = shared_parameters(load.observed.root, units, shard_of)
+    shared = shared_parameters(load.observed.root, units)
     owned = [sorted({name for u in numbers for name in units[u].reads} - shared) for numbers in shards]
     idle = sorted(set(load.weights) - shared - {name for names in owned for name in names})
     return _weigh(load, units, shards, owned, sorted(shared | set(idle)))
@@ -170,4 +173,4 @@ def _weigh(
     )
     writes = {name for scope in load.observed.root.all() if id(scope) not in inside for name in scope.writes}
     by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
-    return Cut(units, shards, owned, shared, by_micro, fixed, largest)
+    return Cut(units, shards, owned, shared, by_micro, load.observed.drew_elsewhere, fixed, largest)

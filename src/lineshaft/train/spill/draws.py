@@ -27,7 +27,7 @@ def advance(state: torch.Tensor, words: int) -> torch.Tensor:
     return _torch(state, twister)
 
 
-def distance(before: torch.Tensor, after: torch.Tensor, most: int = 1 << 30) -> int | None:
+def distance(before: torch.Tensor, after: torch.Tensor, most: int = 1 << 28) -> int | None:
     """Return the number of words between two states of one generator; None where there is no way of at most ``most``.
 
     What normal draws keep for later is part of a state: a way that ends with another such value is none.

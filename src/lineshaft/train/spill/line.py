@@ -106,7 +106,7 @@ class Line:
     def __init__(self, body: Callable[[Line], None]) -> None:
         self._answers: SimpleQueue[Any] = SimpleQueue()
         self._stops: SimpleQueue[Any] = SimpleQueue()
-        self._over = False
+        self._over = self._cancelled = False
         self.calls = 0
         self.anchor = torch.zeros((), requires_grad=True)  # lets a gradient reach units whose inputs want none
         self._thread = threading.Thread(target=self._run, args=(body,), name="lineshaft-line", daemon=True)
@@ -125,6 +125,8 @@ class Line:
 
     def stop(self, what: Any) -> Any:
         """Called inside the line: hand a stop over and wait for the answer."""
+        if self._cancelled:
+            raise _Cancelled
         self._stops.put(what)
         return self._next()
 
@@ -139,6 +141,7 @@ class Line:
         answer = self._answers.get()
         torch.clear_autocast_cache()
         if isinstance(answer, _Cancelled):
+            self._cancelled = True
             raise answer
         return answer
 
@@ -226,4 +229,10 @@ class _Visit(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         own = len(gradients) - len(ctx.through)
         later = {j: given for j, given in zip(ctx.through, gradients[own:], strict=True) if given is not None}
-        return (None,) * 5 + ctx.line.stop(Backward(ctx.number, gradients[:own], later))
+        line: Line = ctx.line
+        if current() is not line:
+            raise TrainingError(
+                "a tensor of one unit reached another past its arguments, through an attribute or a closure; a spilled "
+                "model's modules get all they read as arguments: pass it on, or give memory= more"
+            )
+        return (None,) * 5 + line.stop(Backward(ctx.number, gradients[:own], later))

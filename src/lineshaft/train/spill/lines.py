@@ -13,18 +13,20 @@ order, each draws what it would have drawn, the same kernels run in the same gra
 from __future__ import annotations
 
 import mmap
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from lineshaft.core.memory import pages
 from lineshaft.errors import TrainingError
-from lineshaft.train.spill.calls import tensors_of, version, with_tensors
-from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
+from lineshaft.train.spill.calls import foreign, tensors_of, version, with_tensors
+from lineshaft.train.spill.line import Answer, Backward, End, Forward, Line, Loss
 
 if TYPE_CHECKING:
     from lineshaft.train.program.actions import Action
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 Buffer = tuple[nn.Module, str]
 LARGE = 1 << 16  # bytes
+SAMPLE = 512
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Kept:
     versions: list[int]
     random: Any
     buffers: list[torch.Tensor]
+    sample: list[torch.Tensor]
+    elsewhere: tuple[Any, Any] | None
     graph: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] = field(
         default_factory=lambda: ([], [], [])
     )
@@ -70,6 +75,8 @@ class Lines:
         For each unit, the buffers it writes: the module that has each, and its name there.
     after_backward
         Called with the number of a micro-batch when its backward pass got on.
+    elsewhere
+        Whether units draw from the generators of Python or numpy.
 
     """
 
@@ -79,8 +86,11 @@ class Lines:
         shards: Sequence[range],
         buffers: Sequence[list[Buffer]],
         after_backward: Callable[[int], None],
+        *,
+        elsewhere: bool = False,
     ) -> None:
         self.units, self.shards, self.buffers, self._after_backward = units, shards, buffers, after_backward
+        self.elsewhere = elsewhere
         self.paths: list[Path] = []
 
     def begin(self, bodies: Sequence[Callable[[Line], None]], random: Sequence[Any]) -> None:
@@ -103,7 +113,9 @@ class Lines:
             path.stop = path.line.go()
         for number in self.shards[action.shard]:
             call = self._expect(path.stop, number)
-            answer, kept = _run(self.units[number], call, self.buffers[number], graph=action.graph)
+            answer, kept = _run(
+                self.units[number], call, self.buffers[number], graph=action.graph, elsewhere=self.elsewhere
+            )
             if kept is not None:
                 path.kept[number] = kept
             del call
@@ -131,9 +143,25 @@ class Lines:
             gradients = _back(kept, path.stop)
             path.stop = path.line.go(gradients)
             self._after_backward(action.micro)
+        self._require_onward(path.stop, self.shards[action.shard].start)
+
+    def _require_onward(self, stop: Any, start: int) -> None:
+        """Refuse a backward pass that calls units again, or comes to one out of turn."""
+        if isinstance(stop, End) or (isinstance(stop, Backward) and stop.number < start):
+            return
+        name = stop.unit.name if isinstance(stop, Forward) else self.units[stop.number].name
+        raise TrainingError(
+            f"the backward pass came to {name!r} again; if the model checkpoints its own activations "
+            f"(torch.utils.checkpoint, gradient_checkpointing_enable), switch that off: spilled training does it"
+        )
 
     def _expect(self, stop: Any, number: int) -> Forward:
-        if isinstance(stop, Forward) and stop.number == number and stop.unit is self.units[number]:
+        expected = self.units[number]
+        if (
+            isinstance(stop, Forward)
+            and stop.number == number
+            and stop.unit.scopes[0].module is expected.scopes[0].module
+        ):
             return stop
         seen = stop.unit.name if isinstance(stop, Forward) else "its end"
         raise TrainingError(
@@ -142,7 +170,9 @@ class Lines:
         )
 
 
-def _run(unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool) -> tuple[Answer, Kept | None]:
+def _run(
+    unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool, elsewhere: bool = False
+) -> tuple[Answer, Kept | None]:
     """Run a unit in a line's forward pass: return what the line goes on with, and what a backward pass needs."""
     if call.wanted is None:
         with torch.no_grad(), _casting(call):
@@ -151,15 +181,23 @@ def _run(unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool) -> tu
     tensors = tensors_of((call.args, call.kwargs))
     before = [value.clone() if j in unit.mutates else value for j, value in enumerate(_detached(tensors))]
     found = [module.get_buffer(name).detach().clone() for module, name in buffers]
-    kept = Kept(_with(call, before), [version(value) for value in before], torch.get_rng_state(), found)
+    generators = (random.getstate(), np.random.get_state()) if elsewhere else None  # noqa: NPY002 - the user's
+    versions = [version(value) for value in before]
+    kept = Kept(_with(call, before), versions, torch.get_rng_state(), found, [], generators)
     leaves, given, value = _trace(unit, kept.call)
+    if (odd := foreign(value)) is not None:
+        raise TrainingError(
+            f"{unit.name!r} returns a {type(odd).__name__}, in which a spilled model cannot find its tensors; let it "
+            f"return tensors, or tuples, lists and dicts of them"
+        )
     outputs = tensors_of(value)
+    kept.sample = _sample(outputs)
     flags = tuple(output.requires_grad for output in outputs)
     if graph:
         kept.graph = (leaves, given, outputs)
     passed = [_apart(output.detach()) for output in outputs]
-    for j in unit.mutates:
-        _write_back(unit, tensors[j], given[j], passed)
+    for j in unit.mutates if unit.seen else ():
+        _write_back(unit, tensors[j], given[j], outputs, passed)
     return Answer(with_tensors(value, passed), flags), kept if any(flags) else None
 
 
@@ -172,9 +210,15 @@ def _again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
             f"an operation that is not in place (x = x + y for x += y) behind {unit.name!r}"
         )
     torch.set_rng_state(kept.random)
-    with _found(buffers, kept.buffers):
-        leaves, given, outputs = _trace(unit, kept.call)
-    kept.graph = (leaves, given, tensors_of(outputs))
+    with _found(buffers, kept.buffers), _drawing(kept.elsewhere):
+        leaves, given, value = _trace(unit, kept.call)
+    outputs = tensors_of(value)
+    if not all(map(torch.equal, _sample(outputs), kept.sample)):
+        raise TrainingError(
+            f"{unit.name!r} gave other numbers when it was run again on the same input: it keeps a count, draws from a "
+            f"generator of its own, or uses a kernel that is not deterministic; a spilled model runs its modules twice"
+        )
+    kept.graph = (leaves, given, outputs)
 
 
 def _back(kept: Kept, stop: Backward) -> tuple[torch.Tensor | None, ...]:
@@ -198,10 +242,13 @@ def _trace(unit: Unit, call: Forward) -> tuple[list[torch.Tensor], list[torch.Te
         return leaves, given, unit.run(args, kwargs)
 
 
-def _write_back(unit: Unit, target: torch.Tensor, changed: torch.Tensor, passed: list[torch.Tensor]) -> None:
+def _write_back(
+    unit: Unit, target: torch.Tensor, changed: torch.Tensor, returned: list[torch.Tensor], passed: list[torch.Tensor]
+) -> None:
     """Change a line's tensor as the unit changed its own, and pass it on in the place of that."""
-    places = [place for place, output in enumerate(passed) if output.data_ptr() == changed.data_ptr()]
-    if not places:
+    same = (output.data_ptr() == changed.data_ptr() and output.shape == changed.shape for output in returned)
+    places = [place for place, one in enumerate(same) if one]
+    if not places and target.requires_grad:
         raise TrainingError(
             f"{unit.name!r} changes its input in place and does not return it; spilled training follows values through "
             f"what modules return: return it, or do not change it"
@@ -221,6 +268,28 @@ def _apart(value: torch.Tensor) -> torch.Tensor:
         return value
     flat = torch.frombuffer(mmap.mmap(-1, pages(value.nbytes)), dtype=torch.uint8)[: value.nbytes]
     return flat.view(value.dtype).view(value.shape).copy_(value)
+
+
+def _sample(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return some numbers of each output, by which another run of the unit is known to be the same."""
+    flat = [output.detach().reshape(-1) if output.is_contiguous() else output.detach()[:1] for output in outputs]
+    return [torch.nan_to_num(value[:: max(1, value.numel() // SAMPLE)].clone()) for value in flat]
+
+
+@contextmanager
+def _drawing(generators: tuple[Any, Any] | None) -> Iterator[None]:
+    """Let Python's and numpy's generators stand where they stood, for the time of the block."""
+    if generators is None:
+        yield
+        return
+    now = random.getstate(), np.random.get_state()  # noqa: NPY002 - what user code draws from
+    random.setstate(generators[0])
+    np.random.set_state(generators[1])  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(now[0])
+        np.random.set_state(now[1])  # noqa: NPY002
 
 
 def _detached(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

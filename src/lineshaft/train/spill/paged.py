@@ -152,15 +152,17 @@ class Paged:
         """
         for item, size in self.sizes().items():
             part = self.parts[item.shard]
-            if not size:
+            made = item.what == "s" and fill is None and self._made_early(part)
+            if not size or (item.what == "s" and fill is None and not made and not part.pinned):
                 continue
+            part.born = part.born or made
             region = mmap.mmap(-1, size) if part.pinned else self.regions.take(size)
             self.resident[item] = region
             if fill is not None:
                 fill(item, region)
-            elif item.what == "p":
-                self._collect(part, region)
-            if (item.what == "p" or fill is not None) and (kept or not part.pinned):
+            elif item.what == "p" or made:
+                self._collect(item, region)
+            if (item.what == "p" or made or fill is not None) and (kept or not part.pinned):
                 self.below.write(item, memoryview(region))
             self._bind(item, region)
             if not part.pinned:
@@ -261,11 +263,25 @@ class Paged:
                     view.zero_()
         part.born = True
 
-    def _collect(self, part: Part, region: mmap.mmap) -> None:
-        """Copy a shard's parameters into a region."""
+    def _made_early(self, part: Part) -> bool:
+        """Say whether the optimizer made its state when it was made itself, as Adagrad does."""
+        return any(
+            self.optimizer.state.get(parameter, {}).get(what) is not None
+            for name, parameter in part.parameters.items()
+            for what in part.kept[name]
+        )
+
+    def _collect(self, item: Object, region: mmap.mmap) -> None:
+        """Copy a shard's parameters, or what is kept for them, into a region."""
         flat = torch.frombuffer(region, dtype=torch.uint8)
+        part = self.parts[item.shard]
         for name, parameter in part.parameters.items():
-            part.values[name].view(flat).copy_(parameter.data)
+            if item.what == "p":
+                part.values[name].view(flat).copy_(parameter.data)
+            else:
+                state = self.optimizer.state.get(parameter, {})
+                for what, place in part.kept[name].items():
+                    place.view(flat).copy_(state[what])
 
     def _bind(self, item: Object, region: mmap.mmap) -> None:
         """Point a shard's parameters, or what is kept for them, into a region."""
@@ -319,8 +335,13 @@ class Paged:
             )
 
 
+def aligned(size: int) -> int:
+    """Round up to where a tensor may begin."""
+    return -(-size // _ALIGN) * _ALIGN
+
+
 def _place(end: int, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> tuple[Place, int]:
-    start = -(-end // _ALIGN) * _ALIGN
+    start = aligned(end)
     return Place(start, shape, stride, dtype), start + math.prod(shape) * dtype.itemsize
 
 

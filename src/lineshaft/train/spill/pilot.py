@@ -121,7 +121,11 @@ class Observed:
 def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
     """Run ``forward``, which calls the model once, and return what it did; the model is left as it was."""
     generators = randomness.capture()
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     watch = _Watch(model)
     try:
         with watch.watching():
@@ -130,8 +134,9 @@ def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
     finally:
         randomness.restore(generators)
         with torch.no_grad():
-            for buffer, value in buffers:
+            for module, name, buffer, value in buffers:
                 buffer.copy_(value)
+                setattr(module, name, buffer)  # where the pass put another in its place
     root = watch.top.parts[0]
     root.reads |= watch.top.reads
     root.keeps |= watch.top.keeps
@@ -168,7 +173,7 @@ class _Watch:
         scope.takes = sum(value.nbytes for value in given)
         before = [version(value) for value in given]
         # By value: batch normalisation writes its running statistics past the version counter.
-        buffers = {name: value.detach().clone() for name, value in module.named_buffers(recurse=False)}
+        buffers = {name: value.detach().clone() for name, value in module.named_buffers()}
         self.stack.append(scope)
         started = time.perf_counter()
         try:
@@ -179,9 +184,10 @@ class _Watch:
         self.tidy()
         after = [version(value) for value in given]
         scope.mutates = tuple(j for j, version in enumerate(before) if after[j] != version)
-        own = dict(module.named_buffers(recurse=False))
+        own = dict(module.named_buffers())
         prefix = f"{scope.name}." if scope.name else ""
-        scope.writes = {prefix + name for name, value in buffers.items() if not torch.equal(own[name], value)}
+        changed = {prefix + name for name, value in buffers.items() if not torch.equal(own[name], value)}
+        scope.writes = changed - scope.all_writes()
         scope.differentiable = any(value.requires_grad for value in tensors_of(outputs))
         scope.repeats = _repeats(given, outputs)
         return outputs

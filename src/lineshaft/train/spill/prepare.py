@@ -22,7 +22,7 @@ from lineshaft.train.spill.cradle import Cradle
 from lineshaft.train.spill.cutting import Cut, Load, Weight, cut
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
-from lineshaft.train.spill.paged import Paged, lay_out
+from lineshaft.train.spill.paged import Paged, aligned, lay_out
 from lineshaft.train.spill.pilot import Observed, observe
 from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, signature
@@ -132,9 +132,9 @@ def send_below(
 def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[str, Weight]:
     return {
         name: Weight(
-            parameter.nbytes,
+            aligned(parameter.nbytes),
             parameter.nbytes if parameter.requires_grad else 0,
-            sum(math.prod(form.shape) * form.dtype.itemsize for form in forms.get(id(parameter), ())),
+            sum(aligned(math.prod(form.shape) * form.dtype.itemsize) for form in forms.get(id(parameter), ())),
         )
         for name, parameter in training.model.named_parameters()
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
+from lineshaft.core.memory import give_back, resident
 from lineshaft.errors import Diverged
 from lineshaft.train.batches import Batch, MicroBatch, call, cut
 from lineshaft.train.loop import autocast, require_unreduced
@@ -70,7 +71,7 @@ class Spilled:
         self.traces: list[Trace] = []
         written = [_buffers(training.model, unit.writes) for unit in cut.units]
         self._written = [buffer for buffers in written for buffer in buffers]
-        self._lines = Lines(cut.units, cut.shards, written, self._collect_shared)
+        self._lines = Lines(cut.units, cut.shards, written, self._collect_shared, elsewhere=cut.elsewhere)
         self._shared = [paged.parts[-1].parameters[name] for name in cut.shared]
         self._executor = Executor(self._compute, self._load, self._write)
         self._before: dict[Object, bool] = {}
@@ -78,6 +79,7 @@ class Spilled:
         self._own: dict[int, dict[int, torch.Tensor]] = {}  # its gradients of shared parameters
         self._starting: Sequence[torch.Tensor | None] = ()
         self._where, self._void, self._stepping = "", False, True
+        self._ceiling = resident() + paged.regions.limit + cut.fixed
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -228,6 +230,8 @@ class Spilled:
         return total
 
     def _compute(self, action: Action) -> None:
+        if resident() > self._ceiling:
+            give_back()  # what the C library keeps of freed activations
         if self._void:
             return
         if action.kind == "F":

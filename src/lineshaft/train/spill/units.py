@@ -11,7 +11,7 @@
 
 A unit is the largest call whose state and graph are within a limit; what is larger is opened, and the code between the
 units inside it is glue. Children of an opened ``nn.Sequential`` are taken together as far as the limit allows. A
-parameter that glue reads, or that units of two shards read, is shared: it stays in memory.
+parameter that glue reads, or that is read by more than one unit, is shared: it stays in memory.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class Unit:
         return self.scopes[0].mutates
 
     @property
+    def seen(self) -> bool:
+        """Whether others see what it changes in place: not so between the children of one sequence."""
+        return self.sequence is None or self.scopes[0].module is next(self.sequence.children())
+
+    @property
     def repeats(self) -> Collection[int]:
         """Numbers of the tensors it is called with that it reads more than once."""
         return self.scopes[0].repeats
@@ -122,13 +127,14 @@ def units_of(root: Scope, state: Mapping[str, int], limit: Limit) -> list[Unit]:
     return found or [Unit(root.name or "model", (root,))]
 
 
-def shared_parameters(root: Scope, units: Sequence[Unit], shard_of: Sequence[int]) -> set[str]:
-    """Return the parameters that glue reads, or units of more than one shard."""
+def shared_parameters(root: Scope, units: Sequence[Unit]) -> set[str]:
+    """Return the parameters that glue reads, or more than one unit."""
     inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
     shared = {name for scope in root.all() if id(scope) not in inside for name in scope.reads}
-    first: dict[str, int] = {}
-    for unit, shard in zip(units, shard_of, strict=True):
-        shared |= {name for name in unit.reads if first.setdefault(name, shard) != shard}
+    read = set[str]()
+    for unit in units:
+        shared |= read & unit.reads
+        read |= unit.reads
     return shared
 
 
@@ -157,7 +163,7 @@ def _grouped(groups: Mapping[int, Unit]) -> Any:
         line = current()
         if line is None:
             return original(module, args, kwargs)
-        (value,) = args
+        (value,) = (*args, *kwargs.values())
         children, place = list(module.children()), 0
         while place < len(children):
             unit = groups.get(id(children[place]))
@@ -210,5 +216,8 @@ def _plain_sequence(scope: Scope) -> bool:
     """Say whether it calls its children one after the other, each once, and does nothing else."""
     module = scope.module
     plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    hooked = any(getattr(module, kind) for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
+    hooked = any(
+        getattr(module, kind)
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    )
     return plain and not hooked and [part.module for part in scope.parts] == list(module.children())
