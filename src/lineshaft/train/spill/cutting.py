@@ -6,6 +6,7 @@
            + inputs of all units x micro-batches, and what glue keeps
            + the largest shard's gradients and graph of one micro-batch
            + room for objects: three shards or more, so that one is used, one comes and one goes
+           + a spare part, because freed memory does not leave the process at once
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Observed
 
 ROTATING = 3
+SPARE = 0.15  # of a budget, for what the C library holds beyond what is asked of it
 HALVINGS = 24
 
 
@@ -118,7 +120,7 @@ def cut(load: Load, budget: int) -> Cut:
     for halvings in range(HALVINGS):
         limit = Limit(max(total >> halvings, 1), max(graph >> halvings, 1))
         found.append(_shards(load, units_of(load.observed.root, _state(load), limit), limit))
-        if found[-1].fixed + ROTATING * found[-1].largest <= budget:
+        if found[-1].fixed + ROTATING * found[-1].largest <= (1 - SPARE) * budget:
             return found[-1]
     best = min(found, key=lambda made: made.least)
     if best.least > budget:
@@ -171,6 +173,7 @@ def _weigh(
         pages(sum(weights[name].value for name in names)) + pages(sum(weights[name].state for name in names))
         for names in owned
     )
-    writes = {name for scope in load.observed.root.all() if id(scope) not in inside for name in scope.writes}
+    glue_scopes = [scope for scope in load.observed.root.all() if id(scope) not in inside]
+    writes = {name for scope in glue_scopes for name in scope.writes | scope.counts}
     by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
     return Cut(units, shards, owned, shared, by_micro, load.observed.drew_elsewhere, fixed, largest)

@@ -47,6 +47,7 @@ class Kept:
     buffers: list[torch.Tensor]
     sample: list[torch.Tensor]
     elsewhere: tuple[Any, Any] | None
+    counts: list[Any]
     graph: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] = field(
         default_factory=lambda: ([], [], [])
     )
@@ -183,7 +184,7 @@ def _run(
     found = [module.get_buffer(name).detach().clone() for module, name in buffers]
     generators = (random.getstate(), np.random.get_state()) if elsewhere else None  # noqa: NPY002 - the user's
     versions = [version(value) for value in before]
-    kept = Kept(_with(call, before), versions, torch.get_rng_state(), found, [], generators)
+    kept = Kept(_with(call, before), versions, torch.get_rng_state(), found, [], generators, _counted(unit.counts))
     leaves, given, value = _trace(unit, kept.call)
     if (odd := foreign(value)) is not None:
         raise TrainingError(
@@ -210,7 +211,7 @@ def _again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
             f"an operation that is not in place (x = x + y for x += y) behind {unit.name!r}"
         )
     torch.set_rng_state(kept.random)
-    with _found(buffers, kept.buffers), _drawing(kept.elsewhere):
+    with _found(buffers, kept.buffers), _drawing(kept.elsewhere), _counting(unit.counts, kept.counts):
         leaves, given, value = _trace(unit, kept.call)
     outputs = tensors_of(value)
     if not all(map(torch.equal, _sample(outputs), kept.sample)):
@@ -274,6 +275,23 @@ def _sample(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return some numbers of each output, by which another run of the unit is known to be the same."""
     flat = [output.detach().reshape(-1) if output.is_contiguous() else output.detach()[:1] for output in outputs]
     return [torch.nan_to_num(value[:: max(1, value.numel() // SAMPLE)].clone()) for value in flat]
+
+
+def _counted(counts: list[tuple[nn.Module, str]]) -> list[Any]:
+    return [getattr(module, name) for module, name in counts]
+
+
+@contextmanager
+def _counting(counts: list[tuple[nn.Module, str]], values: list[Any]) -> Iterator[None]:
+    """Let modules find the numbers that they found in the forward pass, and leave those of now behind."""
+    now = _counted(counts)
+    for (module, name), value in zip(counts, values, strict=True):
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name), value in zip(counts, now, strict=True):
+            setattr(module, name, value)
 
 
 @contextmanager

@@ -52,8 +52,12 @@ class Scope:
         Bytes of the tensors that it was called with.
     writes
         Names of the buffers that its own code wrote.
+    counts
+        Names of the numbers and words among its module's attributes that its own code changed.
     mutates
         Numbers of the tensors, among those it was called with, that it changed in place.
+    hides
+        Whether it changes one in place through which a gradient flows, and does not return it.
     repeats
         Numbers of those that it reads more than once, so that their gradients add up inside it.
     differentiable
@@ -70,7 +74,9 @@ class Scope:
     keeps: dict[int, int] = field(default_factory=dict)
     takes: int = 0
     writes: set[str] = field(default_factory=set)
+    counts: set[str] = field(default_factory=set)
     mutates: tuple[int, ...] = ()
+    hides: bool = False
     repeats: tuple[int, ...] = ()
     differentiable: bool = False
     seconds: float = 0.0
@@ -121,6 +127,7 @@ class Observed:
 def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
     """Run ``forward``, which calls the model once, and return what it did; the model is left as it was."""
     generators = randomness.capture()
+    counts = [(module, plain_attributes(module)) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer.detach().clone())
         for module in model.modules()
@@ -137,6 +144,8 @@ def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
             for module, name, buffer, value in buffers:
                 buffer.copy_(value)
                 setattr(module, name, buffer)  # where the pass put another in its place
+        for module, values in counts:
+            vars(module).update(values)
     root = watch.top.parts[0]
     root.reads |= watch.top.reads
     root.keeps |= watch.top.keeps
@@ -146,6 +155,11 @@ def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
 def _elsewhere(generators: randomness.State) -> tuple[Any, ...]:
     _, keys, *rest = generators["numpy"]
     return generators["python"], keys.tolist(), rest
+
+
+def plain_attributes(module: nn.Module) -> dict[str, Any]:
+    """Return a module's attributes that are numbers or words."""
+    return {name: value for name, value in vars(module).items() if type(value) in {bool, int, float, str}}
 
 
 class _Watch:
@@ -174,6 +188,7 @@ class _Watch:
         before = [version(value) for value in given]
         # By value: batch normalisation writes its running statistics past the version counter.
         buffers = {name: value.detach().clone() for name, value in module.named_buffers()}
+        plain = plain_attributes(module)
         self.stack.append(scope)
         started = time.perf_counter()
         try:
@@ -184,12 +199,16 @@ class _Watch:
         self.tidy()
         after = [version(value) for value in given]
         scope.mutates = tuple(j for j, version in enumerate(before) if after[j] != version)
+        scope.counts = {name for name, value in plain.items() if vars(module).get(name) != value}
         own = dict(module.named_buffers())
         prefix = f"{scope.name}." if scope.name else ""
         changed = {prefix + name for name, value in buffers.items() if not torch.equal(own[name], value)}
         scope.writes = changed - scope.all_writes()
         scope.differentiable = any(value.requires_grad for value in tensors_of(outputs))
         scope.repeats = _repeats(given, outputs)
+        returned = {(value.data_ptr(), value.shape) for value in tensors_of(outputs)}
+        changed_here = [given[j] for j in scope.mutates if given[j].requires_grad]
+        scope.hides = any((value.data_ptr(), value.shape) not in returned for value in changed_here)
         return outputs
 
     def tidy(self) -> None:

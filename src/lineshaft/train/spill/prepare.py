@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lineshaft.core.memory import Regions, give_back, outside_the_heap, parse_size
+from lineshaft.core.memory import Regions, give_back, outside_the_heap, parse_size, resident
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
@@ -19,7 +19,7 @@ from lineshaft.train.loop import autocast
 from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import Cut, Load, Weight, cut
+from lineshaft.train.spill.cutting import ROTATING, SPARE, Cut, Load, Weight, cut
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
 from lineshaft.train.spill.paged import Paged, aligned, lay_out
@@ -45,6 +45,8 @@ class Budget:
     ----------
     device
         The fast memory: where computing happens.
+    held
+        Bytes that the process held before.
     dram
         Below it; None: as much as is wanted; 0: none, the disk comes next.
 
@@ -52,19 +54,20 @@ class Budget:
 
     device: int
     dram: int | None
+    held: int
 
     @classmethod
     def of(cls, memory: Any) -> Budget:
         """Read ``"200MB"``, or ``{"device": "50MB", "dram": "200MB"}``; on a CPU one size is the memory's."""
         if not isinstance(memory, Mapping):
-            return cls(parse_size(memory), 0)
+            return cls(parse_size(memory), 0, resident())
         unknown = sorted(set(memory) - set(TIERS))
         if unknown or "device" not in memory:
             raise UsageError(
                 f"memory={dict(memory)!r}: give a size, or one for each tier of {', '.join(TIERS)}, device at least"
             )
         dram = memory.get("dram")
-        return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram))
+        return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram), resident())
 
 
 def make_below(
@@ -119,14 +122,21 @@ def send_below(
     words = distance(observed.before, observed.after)
     together = settings.clip is not None or training.scaler.is_enabled()
     made = cut(Load(observed, _weights(training, forms), len(micros), words, together), budget.device)
-    paged = _pages(training, made, forms, budget.device - made.fixed)
+    spared = int((1 - SPARE) * budget.device)
+    room = max(spared - made.fixed, min(budget.device - made.fixed, ROTATING * made.largest))
+    paged = _pages(training, made, forms, room)
+    ceiling = budget.held + budget.device - int(SPARE / 3 * budget.device)
+    if budget.dram is None:
+        ceiling += sum(paged.moved().values())
+    else:
+        ceiling += budget.dram
     known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
     if checkpoint is None:
         paged.below = _scratch(paged, budget, folder)
         paged.send_below()
-        return Spilled(training, settings, made, paged, paged.regions.limit, known, None)
+        return Spilled(training, settings, made, paged, paged.regions.limit, known, None, ceiling)
     keeper = open_keeper(checkpoint, training, paged, _chosen(paged, budget))
-    return Spilled(training, settings, made, paged, paged.regions.limit, known, keeper)
+    return Spilled(training, settings, made, paged, paged.regions.limit, known, keeper, ceiling)
 
 
 def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[str, Weight]:

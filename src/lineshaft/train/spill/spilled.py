@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from lineshaft.train.loop import autocast, require_unreduced
 from lineshaft.train.program.actions import Action, Object, Program
 from lineshaft.train.program.generate import Order, spilled
 from lineshaft.train.program.place import place
+from lineshaft.train.program.validate import validate
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.draws import advance, distance
 from lineshaft.train.spill.execute import Executor, Trace
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.cutting import Cut
     from lineshaft.train.spill.keeper import Keeper
     from lineshaft.train.spill.paged import Paged, Part
+
+PAUSE = 0.25  # seconds between looks at the memory of the process
 
 
 class Spilled:
@@ -52,6 +56,8 @@ class Spilled:
         Shapes of a micro-batch -> draws of its forward pass; not needed where micro-batches go one after the other.
     keeper
         Where states are kept; None: nowhere.
+    ceiling
+        Bytes of the process above which freed memory is handed back to the system.
 
     """
 
@@ -64,6 +70,7 @@ class Spilled:
         room: int,
         words: dict[Any, int | None],
         keeper: Keeper | None,
+        ceiling: int,
     ) -> None:
         self.training, self.settings, self.cut, self.paged, self.room = training, settings, cut, paged, room
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
@@ -75,11 +82,12 @@ class Spilled:
         self._shared = [paged.parts[-1].parameters[name] for name in cut.shared]
         self._executor = Executor(self._compute, self._load, self._write)
         self._before: dict[Object, bool] = {}
+        self._programs: dict[Any, Program] = {}
         self._parts: dict[int, torch.Tensor] = {}  # number of a micro-batch -> its part of the loss
         self._own: dict[int, dict[int, torch.Tensor]] = {}  # its gradients of shared parameters
         self._starting: Sequence[torch.Tensor | None] = ()
         self._where, self._void, self._stepping = "", False, True
-        self._ceiling = resident() + paged.regions.limit + cut.fixed
+        self._ceiling, self._tidied = ceiling, 0.0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -166,14 +174,19 @@ class Spilled:
         return (*order, Action("S", len(self.cut.shards))) if _trained(self.paged.parts[-1]) else order
 
     def _program(self, order: Order) -> Program:
-        commit = self.keeper is not None and self.keeper.due(len(self.training.losses) + 1)
-        moved = self.paged.moved()
-        pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
-        program = place(
-            order, moved, self.room, self._before, commit and any(action.kind == "S" for action in order), pinned=pinned
-        )
-        self._before = dict(program.after)
-        return program
+        """Place an order, and prove what comes of it; one that was seen before is known."""
+        steps = {action.shard for action in order if action.kind == "S"}
+        commit = bool(steps) and self.keeper is not None and self.keeper.due(len(self.training.losses) + 1)
+        key = order, commit, tuple(sorted(self._before.items()))
+        if key not in self._programs:
+            moved = self.paged.moved()
+            pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
+            program = place(order, moved, self.room, self._before, commit, pinned=pinned)
+            first = 0 if any(action.kind == "B" for action in order) else program.shards
+            validate(program, moved, self.room, steps, first=first, commit=commit, pinned=pinned)
+            self._programs[key] = program
+        self._before = dict(self._programs[key].after)
+        return self._programs[key]
 
     def _starts(self, micros: Sequence[MicroBatch]) -> list[torch.Tensor | None]:
         """Return the random state that each micro-batch starts from; None: where the one before ends."""
@@ -230,8 +243,7 @@ class Spilled:
         return total
 
     def _compute(self, action: Action) -> None:
-        if resident() > self._ceiling:
-            give_back()  # what the C library keeps of freed activations
+        self._tidy()
         if self._void:
             return
         if action.kind == "F":
@@ -242,6 +254,13 @@ class Spilled:
             self._lines.backward(action)
         elif self._ready():
             self._update(action)
+
+    def _tidy(self) -> None:
+        """Hand back what the C library keeps of freed activations, but not so often that it is asked for again."""
+        now = time.monotonic()
+        if now - self._tidied > PAUSE and resident() > self._ceiling:
+            give_back()
+            self._tidied = now
 
     def _ready(self) -> bool:
         """Before anything is changed: say whether all drew what was foretold; refuse a loss that is no number."""

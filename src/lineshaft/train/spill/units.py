@@ -60,6 +60,12 @@ class Unit:
         return {name for scope in self.scopes for name in scope.all_writes()}
 
     @property
+    def counts(self) -> list[tuple[nn.Module, str]]:
+        """Numbers and words that it changes: the modules that have them, and their names there."""
+        scopes = [scope for top in self.scopes for scope in top.all()]
+        return [(scope.module, name) for scope in scopes for name in sorted(scope.counts)]
+
+    @property
     def keeps(self) -> int:
         """Bytes of its graph."""
         return sum(scope.all_keeps() for scope in self.scopes)
@@ -175,7 +181,7 @@ def _grouped(groups: Mapping[int, Unit]) -> Any:
 
 
 def _cut(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
-    if not scope.parts or _fits([scope], state, limit):
+    if not scope.parts or (_fits([scope], state, limit) and not scope.hides):
         if scope.all_reads() or scope.all_keeps() > scope.takes or scope.all_writes():
             yield Unit(scope.name or "model", (scope,))
         return  # else it is cheaper as glue: a reshape, a dropout
@@ -190,7 +196,9 @@ def _neighbours(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterato
     """Take as many children together as fit; what does not fit alone is cut."""
     run: list[Scope] = []
     for part in [*scope.parts, None]:
-        if part is not None and _fits([*run, part], state, limit):
+        # What changes the sequence's own input in place stands alone: it returns it, so that others see the change.
+        alone = bool(run) and run[0] is scope.parts[0] and bool(run[0].mutates)
+        if part is not None and not alone and _fits([*run, part], state, limit):
             run.append(part)
             continue
         if run:
