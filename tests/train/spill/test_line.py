@@ -291,7 +291,8 @@ def test_a_module_that_pauses_is_a_stop_within_a_line():
     with taken_over([module], pausing(UNIT)):
         line, stop = started(lambda line: module(X))
         assert stop.unit is UNIT
-        assert stop.args[0] is X
+        assert stop.given[0] is X
+        assert torch.equal(stop.args[0], X)
         line.close()
 
 
@@ -326,7 +327,7 @@ def test_an_input_that_a_unit_returns_itself_is_changed_in_place():
         (same + h).sum().backward()
 
     line, stop = started(body)
-    backward = line.go(Answer(stop.args[0], (True,)))
+    backward = line.go(Answer(stop.given[0], (True,)))
     assert torch.equal(backward.gradients[0], torch.full((2, 3), 2.0))  # of both readers: they see one tensor
     line.close()
     assert seen == [True]

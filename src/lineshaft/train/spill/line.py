@@ -13,6 +13,7 @@ checkpointing as in torch.utils.checkpoint, cut open: what happens at a unit is 
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ import torch
 from torch import nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
+from lineshaft.core.memory import pages
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.calls import foreign, original, tensors_of, with_tensors
 
+LARGE = 1 << 16  # bytes from which a tensor has a mapping of its own
 _here = threading.local()  # .line: the line that runs in this thread
 
 
@@ -40,7 +43,9 @@ class Forward:
     unit
         Whatever was given to `pausing`.
     args, kwargs
-        What it is called with.
+        What it is called with, detached.
+    given
+        The tensors in them, as the line has them.
     wanted
         Which of its tensors, in order, want a gradient; None where gradients are switched off.
     casts
@@ -52,6 +57,7 @@ class Forward:
     unit: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    given: tuple[torch.Tensor, ...]
     wanted: tuple[bool, ...] | None
     casts: tuple[tuple[str, bool, torch.dtype], ...]
 
@@ -185,9 +191,11 @@ def visit(line: Line, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         )
     number, line.calls = line.calls, line.calls + 1
     if not torch.is_grad_enabled():
-        return line.stop(Forward(number, unit, args, kwargs, None, _casts())).value
+        return line.stop(Forward(number, unit, args, kwargs, (), None, _casts())).value
     wanted = tuple(value.requires_grad for value in tensors)
-    box: list[Any] = [Forward(number, unit, args, kwargs, wanted, _casts())]
+    alone, named = with_tensors((args, kwargs), [value.detach() for value in tensors])
+    box: list[Any] = [Forward(number, unit, alone, named, tuple(tensors), wanted, _casts())]
+    del alone, named
     through = [j for j in unit.repeats if wanted[j] and tensors[j].grad_fn is not None and not tensors[j]._is_view()]  # noqa: SLF001
     with _unsafe_preserve_version_counter(tuple(tensors[j] for j in through)):
         outputs = _Visit.apply(line, number, through, box, line.anchor, *tensors)  # type: ignore[no-untyped-call]
@@ -197,6 +205,18 @@ def visit(line: Line, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 def _casts() -> tuple[tuple[str, bool, torch.dtype], ...]:
     types = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     return tuple((one, torch.is_autocast_enabled(one), torch.get_autocast_dtype(one)) for one in types)
+
+
+def _apart(value: torch.Tensor) -> torch.Tensor:
+    """Copy what a unit gave to where its line keeps things.
+
+    It outlives all that was made beside it. Left there, in the heap that units work in, it would keep that memory from
+    being used as a whole by the next: a line is a thread, which the C library gives a heap of its own.
+    """
+    if value.nbytes < LARGE or value.device.type != "cpu" or not value.is_contiguous():
+        return value.clone()
+    flat = torch.frombuffer(mmap.mmap(-1, pages(value.nbytes)), dtype=torch.uint8)[: value.nbytes]
+    return flat.view(value.dtype).view(value.shape).copy_(value)
 
 
 class _Visit(torch.autograd.Function):
@@ -215,9 +235,11 @@ class _Visit(torch.autograd.Function):
         ctx.line, ctx.number, ctx.through = line, number, through
         ctx.set_materialize_grads(False)
         answer: Answer = line.stop(box.pop())
-        box.append(answer.value)
-        outputs = tensors_of(answer.value)
-        changed = [value for value in tensors if any(value is output for output in outputs)]
+        changed = [value for value in tensors if any(value is output for output in tensors_of(answer.value))]
+        outputs = [
+            value if any(value is one for one in changed) else _apart(value) for value in tensors_of(answer.value)
+        ]
+        box.append(with_tensors(answer.value, outputs))
         passed = [tensors[j] for j in through]
         if changed or passed:
             ctx.mark_dirty(*changed, *passed)

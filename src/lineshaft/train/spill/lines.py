@@ -12,7 +12,6 @@ order, each draws what it would have drawn, the same kernels run in the same gra
 
 from __future__ import annotations
 
-import mmap
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from lineshaft.core.memory import pages
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.calls import foreign, tensors_of, version, with_tensors
 from lineshaft.train.spill.line import Answer, Backward, End, Forward, Line, Loss
@@ -33,8 +31,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.units import Unit
 
 Buffer = tuple[nn.Module, str]
-LARGE = 1 << 16  # bytes
-SAMPLE = 512
+SAMPLE = 64
 
 
 @dataclass
@@ -45,7 +42,7 @@ class Kept:
     versions: list[int]
     random: Any
     buffers: list[torch.Tensor]
-    sample: list[torch.Tensor]
+    sample: list[list[float]]
     elsewhere: tuple[Any, Any] | None
     counts: list[Any]
     graph: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] = field(
@@ -93,6 +90,7 @@ class Lines:
         self.units, self.shards, self.buffers, self._after_backward = units, shards, buffers, after_backward
         self.elsewhere = elsewhere
         self.paths: list[Path] = []
+        self._states: dict[tuple[int, int], torch.Tensor] = {}  # unit, micro-batch -> where it began to draw
 
     def begin(self, bodies: Sequence[Callable[[Line], None]], random: Sequence[Any]) -> None:
         """Take a step's micro-batches on, each with the random state it starts from."""
@@ -114,9 +112,9 @@ class Lines:
             path.stop = path.line.go()
         for number in self.shards[action.shard]:
             call = self._expect(path.stop, number)
-            answer, kept = _run(
-                self.units[number], call, self.buffers[number], graph=action.graph, elsewhere=self.elsewhere
-            )
+            state = self._states.setdefault((number, action.micro), torch.empty_like(path.random))
+            how = {"graph": action.graph, "elsewhere": self.elsewhere}
+            answer, kept = _run(self.units[number], call, self.buffers[number], state, **how)
             if kept is not None:
                 path.kept[number] = kept
             del call
@@ -172,19 +170,20 @@ class Lines:
 
 
 def _run(
-    unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool, elsewhere: bool = False
+    unit: Unit, call: Forward, buffers: list[Buffer], state: torch.Tensor, *, graph: bool, elsewhere: bool = False
 ) -> tuple[Answer, Kept | None]:
     """Run a unit in a line's forward pass: return what the line goes on with, and what a backward pass needs."""
     if call.wanted is None:
         with torch.no_grad(), _casting(call):
             value = unit.run(call.args, call.kwargs)
         return Answer(value, (False,) * len(tensors_of(value))), None
-    tensors = tensors_of((call.args, call.kwargs))
-    before = [value.clone() if j in unit.mutates else value for j, value in enumerate(_detached(tensors))]
+    before = tensors_of((call.args, call.kwargs))
+    before = [value.clone() if j in unit.mutates else value for j, value in enumerate(before)]
+    state.copy_(torch.get_rng_state())
     found = [module.get_buffer(name).detach().clone() for module, name in buffers]
     generators = (random.getstate(), np.random.get_state()) if elsewhere else None  # noqa: NPY002 - the user's
     versions = [version(value) for value in before]
-    kept = Kept(_with(call, before), versions, torch.get_rng_state(), found, [], generators, _counted(unit.counts))
+    kept = Kept(_with(call, before), versions, state, found, [], generators, _counted(unit.counts))
     leaves, given, value = _trace(unit, kept.call)
     if (odd := foreign(value)) is not None:
         raise TrainingError(
@@ -196,9 +195,9 @@ def _run(
     flags = tuple(output.requires_grad for output in outputs)
     if graph:
         kept.graph = (leaves, given, outputs)
-    passed = [_apart(output.detach()) for output in outputs]
+    passed = _detached(outputs)
     for j in unit.mutates if unit.seen else ():
-        _write_back(unit, tensors[j], given[j], outputs, passed)
+        _write_back(unit, call.given[j], given[j], outputs, passed)
     return Answer(with_tensors(value, passed), flags), kept if any(flags) else None
 
 
@@ -214,7 +213,7 @@ def _again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     with _found(buffers, kept.buffers), _drawing(kept.elsewhere), _counting(unit.counts, kept.counts):
         leaves, given, value = _trace(unit, kept.call)
     outputs = tensors_of(value)
-    if not all(map(torch.equal, _sample(outputs), kept.sample)):
+    if _sample(outputs) != kept.sample:
         raise TrainingError(
             f"{unit.name!r} gave other numbers when it was run again on the same input: it keeps a count, draws from a "
             f"generator of its own, or uses a kernel that is not deterministic; a spilled model runs its modules twice"
@@ -260,21 +259,10 @@ def _write_back(
         passed[place] = target
 
 
-def _apart(value: torch.Tensor) -> torch.Tensor:
-    """Move a large tensor out of the C library's heap.
-
-    It outlives all that was made beside it, and would keep that memory from being used as a whole again.
-    """
-    if value.nbytes < LARGE or value.device.type != "cpu" or not value.is_contiguous():
-        return value
-    flat = torch.frombuffer(mmap.mmap(-1, pages(value.nbytes)), dtype=torch.uint8)[: value.nbytes]
-    return flat.view(value.dtype).view(value.shape).copy_(value)
-
-
-def _sample(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _sample(outputs: Sequence[torch.Tensor]) -> list[list[float]]:
     """Return some numbers of each output, by which another run of the unit is known to be the same."""
     flat = [output.detach().reshape(-1) if output.is_contiguous() else output.detach()[:1] for output in outputs]
-    return [torch.nan_to_num(value[:: max(1, value.numel() // SAMPLE)].clone()) for value in flat]
+    return [torch.nan_to_num(value[:: max(1, value.numel() // SAMPLE)]).tolist() for value in flat]
 
 
 def _counted(counts: list[tuple[nn.Module, str]]) -> list[Any]:
@@ -333,7 +321,7 @@ def _put(buffers: list[Buffer], values: list[torch.Tensor]) -> None:
 
 def _with(call: Forward, tensors: Sequence[torch.Tensor]) -> Forward:
     args, kwargs = with_tensors((call.args, call.kwargs), tensors)
-    return replace(call, args=args, kwargs=kwargs)
+    return replace(call, args=args, kwargs=kwargs, given=())
 
 
 def _casting(call: Forward) -> ExitStack:

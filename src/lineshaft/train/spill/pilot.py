@@ -186,8 +186,8 @@ class _Watch:
         given = tensors_of((args, kwargs))
         scope.takes = sum(value.nbytes for value in given)
         before = [version(value) for value in given]
-        # By value: batch normalisation writes its running statistics past the version counter.
-        buffers = {name: value.detach().clone() for name, value in module.named_buffers()}
+        # By value too: batch normalisation writes its running statistics past the version counter.
+        buffers = {name: (version(value), value.detach().clone()) for name, value in module.named_buffers()}
         plain = plain_attributes(module)
         self.stack.append(scope)
         started = time.perf_counter()
@@ -202,7 +202,11 @@ class _Watch:
         scope.counts = {name for name, value in plain.items() if vars(module).get(name) != value}
         own = dict(module.named_buffers())
         prefix = f"{scope.name}." if scope.name else ""
-        changed = {prefix + name for name, value in buffers.items() if not torch.equal(own[name], value)}
+        changed = {
+            prefix + name
+            for name, (count, value) in buffers.items()
+            if version(own[name]) != count or not torch.equal(own[name], value)
+        }
         scope.writes = changed - scope.all_writes()
         scope.differentiable = any(value.requires_grad for value in tensors_of(outputs))
         scope.repeats = _repeats(given, outputs)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.paged import Paged, Part
 
 PAUSE = 0.25  # seconds between looks at the memory of the process
+SETTLING = 3  # steps after which the C library's heap has found its form
 
 
 class Spilled:
@@ -146,6 +147,8 @@ class Spilled:
             # Draws that could not be foretold: nothing was stepped, so once more, one micro-batch after the other.
             self.by_micro = True
             self._run(micros, [starts[0]] + [None] * (len(micros) - 1))
+        if len(self.traces) <= SETTLING:
+            give_back()
         self.training.scaler.update()
         if self.training.schedule:
             self.training.schedule.step()
