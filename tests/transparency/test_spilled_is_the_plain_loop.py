@@ -117,6 +117,14 @@ def test_draws_that_depend_on_the_data():
     same(Case(Jittered, numbers(), 40_000), micro_batch=3)
 
 
+def test_draws_that_depend_on_the_data_while_states_are_kept(tmp_path):
+    straight = spilled(Case(Jittered, numbers(), 40_000), micro_batch=3, steps=6)
+    for steps in (3, 6):
+        kept = spilled(Case(Jittered, numbers(), 40_000), micro_batch=3, steps=steps, checkpoint=tmp_path)
+    assert kept.losses == straight.losses
+    assert_same_bits(all_state(kept.model, kept.optimizer), all_state(straight.model, straight.optimizer))
+
+
 class Normal(nn.Module):
     """Draws normal numbers, of which torch keeps one for later."""
 

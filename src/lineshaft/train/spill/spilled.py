@@ -166,6 +166,8 @@ class Spilled:
         finally:
             self._lines.close()
         if self._void:
+            if self.keeper is not None and self.keeper.due(len(self.training.losses) + 1):
+                self.keeper.cancel()  # the program's commit: nothing was stepped
             self._put_back(found)
             self.training.model.zero_grad(set_to_none=True)
         torch.set_rng_state(before if self._void else end)
