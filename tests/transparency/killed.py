@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from plain_loop import all_state, norm_net, rows
+from zoo import only
 
 import lineshaft as ls
 from lineshaft.core.artifact import digest_of
@@ -53,18 +54,19 @@ def train(folder, every):
     spilled = "spilled" in sys.argv and folder is not None
     random.seed(3)
     np.random.seed(4)
-    fit = ls.train.fit(
-        norm_net,
-        Restless(),
-        optimizer=ls.adamw(lr=1e-2),
-        micro_batch=5,
-        epochs=3,
-        clip=0.5,
-        memory=BUDGET if spilled else None,
-        progress=False,
-        schedule=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=20),
-        checkpoint=Checkpoints(folder, every=every, seconds=None) if folder else None,
-    )
+    with only("spilled"):
+        fit = ls.train.fit(
+            norm_net,
+            Restless(),
+            optimizer=ls.adamw(lr=1e-2),
+            micro_batch=5,
+            epochs=3,
+            clip=0.5,
+            memory=BUDGET if spilled else None,
+            progress=False,
+            schedule=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=20),
+            checkpoint=Checkpoints(folder, every=every, seconds=None) if folder else None,
+        )
     state = all_state(fit.model, fit.optimizer)
     header = {
         "losses": fit.losses,

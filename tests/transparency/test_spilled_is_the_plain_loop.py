@@ -6,7 +6,7 @@ import pytest
 import torch
 from plain_loop import Tied, all_state, assert_same_bits, batches, norm_net, plain
 from torch import nn
-from zoo import ZOO, Case, mlp, numbers, row_loss, spilled, tokens
+from zoo import ZOO, Case, mlp, numbers, only, row_loss, spilled, tokens
 
 import lineshaft as ls
 from lineshaft.errors import Diverged, TrainingError, UsageError
@@ -61,6 +61,25 @@ def same(case, *, optimizer=adamw, memory=None, **options):
 def test_twenty_steps(name, tier, micro_batch):
     fit = same(ZOO[name], memory=TIERS[tier](ZOO[name].memory), micro_batch=micro_batch)
     assert len(fit.losses) == 20
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3], ids=["whole batches", "micro-batches"])
+@pytest.mark.parametrize("way", ["resident", "checkpointed"])
+@pytest.mark.parametrize("name", sorted(set(ZOO) - {"mlp", "u-net"}))  # of those two, checkpoints would save nothing
+def test_what_fits_is_trained_in_memory(name, way, micro_batch):
+    """In one shard, or with the graphs of several made again."""
+    case = ZOO[name]
+    memory = 1 << 30
+    if way == "checkpointed":
+        planned = ls.train.plan(case.factory, case.data[0], row_loss, micro_batch=micro_batch, memory=memory)
+        memory = planned.chosen.cut.least - 1
+    model, made, losses = plain(case.factory, case.data, row_loss, adamw, epochs=2, micro_batch=micro_batch)
+    options = {"loss": row_loss, "optimizer": adamw, "epochs": 2, "micro_batch": micro_batch, "progress": False}
+    with only(way):
+        fit = ls.train.fit(case.factory, case.data, memory=memory, **options)
+    assert fit.plan.way == way
+    assert fit.losses == losses
+    assert_same_bits(all_state(fit.model, fit.optimizer), all_state(model, made))
 
 
 OPTIONS = {

@@ -68,6 +68,20 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE
 
 
+def available() -> int:
+    """Return the bytes of memory that the machine has left."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise UsageError("this system does not say how much memory is left; say how much training may hold with memory=")
+
+
+def private() -> int:
+    """Return the bytes among them that no file stands behind: of those, no disk can take any."""
+    held, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3]
+    return (int(held) - int(shared)) * PAGE
+
+
 def give_back() -> None:
     """Give memory that the C library keeps for later back to the system, where it can do that (glibc)."""
     if _trim is not None:

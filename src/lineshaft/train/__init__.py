@@ -1,6 +1,7 @@
 """Model training: one plain loop, recipes over it, and the search among recipes.
 
-``lineshaft.train.fit`` is the loop's function; it loads torch when it is first asked for.
+``lineshaft.train.fit`` is the loop's function, ``lineshaft.train.plan`` says what it would do within a budget; both
+load torch when they are first asked for.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lineshaft.train.loop import fit as fit
+    from lineshaft.train.planning import plan as plan
 
-__all__ = ["fit"]
+__all__ = ["fit", "plan"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from lineshaft.train.loop import fit
 
         return fit
+    if name == "plan":
+        from lineshaft.train.planning import plan
+
+        return plan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

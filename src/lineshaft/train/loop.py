@@ -38,6 +38,8 @@ from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, beg
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
+    from lineshaft.train.planning import Plan
+    from lineshaft.train.spill.execute import Trace
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Fit:
         As they stand after the last step.
     epochs
         Epochs that are over.
+    plan
+        How it was trained, and why, where ``memory=`` was given.
+    trace
+        What the last step did when, beside it.
 
     """
 
@@ -62,6 +68,8 @@ class Fit:
     optimizer: torch.optim.Optimizer
     schedule: Any
     epochs: int
+    plan: Plan | None = None
+    trace: Trace | None = None
 
     def __repr__(self) -> str:
         return f"Fit({len(self.losses)} steps, {self.epochs} epochs, last loss {self.losses[-1]:.4g})"
@@ -82,6 +90,8 @@ def fit(
     seed: int = 0,
     memory: Any = None,
     spill: str | Path | None = None,
+    devices: Any = None,
+    plan: Plan | None = None,
     checkpoint: str | Path | Checkpoints | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -119,6 +129,10 @@ def fit(
         is.
     spill
         Folder for the disk tier; None: a temporary one.
+    devices
+        ``"cpu"``, or None.
+    plan
+        What `lineshaft.train.plan` returned, in the place of ``memory``.
     checkpoint
         A folder (or `Checkpoints`): resume from there if it holds anything, and write there.
     progress
@@ -140,19 +154,31 @@ def fit(
     def make() -> Training:
         return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
 
-    if memory is None and spill is not None:
-        raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
     kept = Checkpoints.of(checkpoint)
-    if memory is None:
+    require_cpu(devices)
+    if memory is None and plan is None:
+        if spill is not None:
+            raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
         training = make()
         run(training, data, settings, goal, InMemory(training, settings, kept), progress=progress)
-    else:
-        from lineshaft.train.spill.prepare import Budget, make_below
+        return _result(training)
+    from lineshaft.train.planning import within
 
-        with make_below(make, data, settings, Budget.of(memory), spill, kept) as spilled:
-            training = spilled.training
-            run(training, data, settings, goal, spilled, progress=progress)
-    return Fit(training.model, training.losses, training.optimizer, training.schedule, training.epoch)
+    with within(make, data, settings, memory, plan, spill, kept) as (backend, taken):
+        run(backend.training, data, settings, goal, backend, progress=progress)
+    return _result(backend.training, taken, backend.traces[-1] if backend.traces else None)
+
+
+def require_cpu(devices: Any) -> None:
+    """Refuse devices that training cannot use."""
+    names = [devices] if isinstance(devices, str) else list(devices or ["cpu"])
+    if names != ["cpu"]:
+        raise UsageError(f"devices={devices!r}: training uses one device, 'cpu'; leave it out")
+
+
+def _result(training: Training, plan: Plan | None = None, trace: Trace | None = None) -> Fit:
+    model, losses = training.model, training.losses
+    return Fit(model, losses, training.optimizer, training.schedule, training.epoch, plan, trace)
 
 
 class Backend(Protocol):

@@ -72,9 +72,9 @@ def orders(draw, shards, micros):
     if kind == "forward":
         return tuple(Action("F", k, i) for i in range(micros) for k in range(shards)), (), shards
     if kind == "checkpointed":
-        return checkpointed(shards, micros, draw(st.booleans())), everything, 0
-    if kind == "resident" and shards == 1:
-        return resident(micros, draw(st.booleans())), everything, 0
+        return checkpointed(shards, micros, together=draw(st.booleans())), everything, 0
+    if kind == "resident":
+        return resident(shards, micros, together=draw(st.booleans())), everything, 0
     first = draw(st.integers(0, shards - 1))
     trained = tuple(sorted(draw(st.sets(st.integers(first, shards - 1)))))
     together = draw(st.booleans())

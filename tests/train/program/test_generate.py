@@ -16,7 +16,7 @@ def text(order):
 
 
 def test_resident_is_the_plain_loop():
-    assert text(resident(2)) == "F0.0+ B0.0 F0.1+ B0.1 S0"
+    assert text(resident(1, 2)) == "F0.0+ B0.0 F0.1+ B0.1 S0"
 
 
 def test_checkpointed_makes_graphs_again_from_the_last_shard_back():
@@ -40,8 +40,8 @@ def test_one_micro_batch_goes_there_once_anyway():
 
 
 def test_norm_comes_before_all_steps():
-    assert text(resident(1, clip=True)) == "F0.0+ B0.0 N S0"
-    assert text(checkpointed(2, 1, clip=True)).endswith("B0.0 N S0 S1")
+    assert text(resident(1, 1, together=True)) == "F0.0+ B0.0 N S0"
+    assert text(checkpointed(2, 1, together=True)).endswith("B0.0 N S0 S1")
     assert text(spilled(2, 1, together=True)) == "F0.0 F1.0+ B1.0 R0.0 B0.0 N S0 S1"
 
 
@@ -56,9 +56,9 @@ def test_frozen_shards_are_not_stepped():
 
 @pytest.mark.parametrize("micros", [1, 2, 5])
 def test_one_shard_spilled_is_resident(micros):
-    assert spilled(1, micros) == resident(micros)
-    assert spilled(1, micros, together=True) == resident(micros, clip=True)
-    assert checkpointed(1, micros) == resident(micros)
+    assert spilled(1, micros) == resident(1, micros)
+    assert spilled(1, micros, together=True) == resident(1, micros, together=True)
+    assert checkpointed(1, micros) == resident(1, micros)
 
 
 @given(st.integers(1, 6).flatmap(lambda k: st.tuples(st.just(k), orders(k, 3))))

@@ -179,7 +179,7 @@ def test_the_same_spans_give_the_same_drawing():
 
 
 def test_a_measured_trace_is_drawn():
-    program = place(resident(2), {Object(0, "p"): 1, Object(0, "s"): 2}, 3, commit=True)
+    program = place(resident(1, 2), {Object(0, "p"): 1, Object(0, "s"): 2}, 3, commit=True)
     executor = Executor(lambda _: None, lambda _: 7, lambda _: 9)
     try:
         trace = executor.run(program)

@@ -131,7 +131,7 @@ def test_the_drawing_is_exact():
 
 
 def test_a_step_that_changes_an_object_waits_until_that_is_written():
-    program = Case(resident(1), sizes_of(1), 3, (0,), commit=True).steady()
+    program = Case(resident(1, 1), sizes_of(1), 3, (0,), commit=True).steady()
     costs = Costs([1], [0], [1], [1], sizes_of(1), read=1, write=0.25)
     priced = price(program, costs)
     assert span_of(priced, "S0").start == 12  # 3 bytes at 4 a byte, from the beginning on

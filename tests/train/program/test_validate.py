@@ -490,7 +490,7 @@ def test_norm_after_a_step_and_before_a_gradient():
 
 
 def test_a_recompute_of_a_graph_that_is_there():
-    case = Case(resident(1), sizes_of(1), 3, (0,))
+    case = Case(resident(1, 1), sizes_of(1), 3, (0,))
     program = in_memory(case.place(), case)
     again = listed(program, [0, 1, 2])
     actions = (again.actions[0], Action("R", 0, 0), *again.actions[1:])
@@ -523,9 +523,9 @@ def test_steps_are_those_of_the_trained_shards(trained):
 
 
 @pytest.mark.parametrize("clip", [False, True])
-@pytest.mark.parametrize("order", [resident, lambda m, clip: checkpointed(1, m, clip)])
+@pytest.mark.parametrize("order", [resident, checkpointed])
 def test_programs_that_move_nothing_are_proved(order, clip):
-    case = Case(order(3, clip), sizes_of(1), 3, (0,))
+    case = Case(order(1, 3, together=clip), sizes_of(1), 3, (0,))
     case.validate(case.steady())
 
 

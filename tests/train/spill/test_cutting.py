@@ -10,7 +10,8 @@ from shardwise import TRANSFORMERS, batches, linear, pilot, tokens, word_loss
 from torch import nn
 
 from lineshaft.errors import UsageError
-from lineshaft.train.spill.cutting import Load, Weight, cut
+from lineshaft.train.spill import cutting
+from lineshaft.train.spill.cutting import WAYS, Load, Weight, least, require_room
 
 X = batches(1, 8, 16)[0]
 
@@ -28,6 +29,13 @@ def load(model, batch=X, micros=1, words=0, all_gradients=False, **options):
 
 def deep(layers=12, width=64):
     return nn.Sequential(nn.Linear(16, width), *[linear(width) for _ in range(layers)], nn.Linear(width, 3))
+
+
+def cut(given_load, budget):
+    """Cut for spilling, or refuse the budget."""
+    made = cutting.cut(given_load, budget)
+    require_room(made, budget, given_load.micros)
+    return made
 
 
 DEEP = load(deep())
@@ -117,6 +125,38 @@ def test_three_shards_are_in_memory_where_the_budget_allows():
 def test_less_than_three_shards_are_taken_rather_than_none():
     made = cut(DEEP, LEAST)
     assert made.fixed + 3 * made.largest > LEAST
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_from_its_comfort_on_a_cut_leaves_room_for_all_it_holds_and_some(way):
+    made = cutting.cut(DEEP, AMPLE, way)
+    assert made.comfort > made.least
+    assert cutting.cut(DEEP, made.comfort, way).shards == made.shards
+
+
+def test_in_memory_there_is_one_unit_and_nothing_to_move():
+    made = cutting.cut(DEEP, 0, "resident")
+    assert len(made.units) == len(made.shards) == 1
+    assert made.largest == 0
+    assert made.fixed >= sum(weight.moved + weight.gradient for weight in DEEP.weights.values())
+
+
+def test_checkpoints_cut_the_graph_and_leave_the_state():
+    wide = load(deep(width=16), batches(1, 512, 16)[0])
+    whole, apart = cutting.cut(wide, 0, "resident"), cutting.cut(wide, 0, "checkpointed")
+    state = sum(weight.moved + weight.gradient for weight in wide.weights.values())
+    assert len(apart.shards) > 1
+    assert state < apart.fixed < whole.fixed
+
+
+def test_the_least_of_all_ways_is_that_of_spilling():
+    assert least(DEEP).least == LEAST
+
+
+def test_in_memory_micro_batches_need_no_room_of_their_own():
+    for way in ("resident", "checkpointed"):
+        few, many = (cutting.cut(load(deep(), micros=micros), 0, way) for micros in (1, 3))
+        assert few.fixed == many.fixed
 
 
 def test_more_micro_batches_hold_more_inputs():

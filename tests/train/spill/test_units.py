@@ -12,7 +12,7 @@ from shardwise import COARSEST, FINEST, TRANSFORMERS, batches, cut, linear, pilo
 from torch import nn
 
 from lineshaft.train.spill.line import Forward, Line
-from lineshaft.train.spill.lines import _run
+from lineshaft.train.spill.lines import run_forward
 from lineshaft.train.spill.units import Limit, paused_at, shared_parameters
 
 X = batches(1)[0]
@@ -85,7 +85,7 @@ def test_a_line_that_runs_its_units_one_by_one_computes_what_the_model_does(tree
         stop, met = line.go(), []
         while isinstance(stop, Forward):
             met.append(stop.unit)
-            stop = line.go(_run(stop.unit, stop, [], torch.get_rng_state(), graph=False)[0])
+            stop = line.go(run_forward(stop.unit, stop, [], torch.get_rng_state(), graph=False)[0])
         line.close()
     assert torch.equal(out[0], wanted)
     assert names(met) == names(units)

@@ -2,7 +2,7 @@
 
 ::
 
-    resident(M)        for i:  F+ B                          the model is one shard, and stays; then N, S
+    resident(K, M)     for i:  F0+ .. F(K-1)+  B(K-1) .. B0   all in memory, all graphs kept; then N, S
     checkpointed(K, M) for i:  F0.i .. F(K-2).i  F+(K-1).i   all in memory, graphs made again shard by shard
                                B(K-1).i  R B(K-2).i .. R B0.i
     spilled(K, M)      there:  for k: for i: F k.i           one visit of a shard = the whole mini-batch
@@ -19,24 +19,33 @@ from lineshaft.train.program.actions import Action
 Order = tuple[Action, ...]
 
 
-def resident(micros: int, clip: bool = False) -> Order:
-    """Keep everything: the plain loop."""
-    passes = [Action(kind, 0, i, graph=kind == "F") for i in range(micros) for kind in ("F", "B")]
-    return (*passes, *_steps(1, clip))
+def resident(
+    shards: int, micros: int, *, first: int = 0, trained: Collection[int] | None = None, together: bool = False
+) -> Order:
+    """Keep everything: the plain loop. Parameters as of `spilled`."""
+
+    def actions() -> Iterator[Action]:
+        for i in range(micros):
+            yield from (Action("F", k, i, graph=True) for k in range(shards))
+            yield from (Action("B", k, i) for k in reversed(range(first, shards)))
+
+    return (*actions(), *_steps(shards, trained, together))
 
 
-def checkpointed(shards: int, micros: int, clip: bool = False) -> Order:
-    """Keep parameters and state in memory, and of each micro-batch only the inputs of the shards."""
+def checkpointed(
+    shards: int, micros: int, *, first: int = 0, trained: Collection[int] | None = None, together: bool = False
+) -> Order:
+    """Keep parameters and state in memory, and of each micro-batch only the inputs of the shards; as `spilled`."""
 
     def actions() -> Iterator[Action]:
         last = shards - 1
         for i in range(micros):
             yield from (Action("F", k, i, graph=k == last) for k in range(shards))
             yield Action("B", last, i)
-            for k in reversed(range(last)):
+            for k in reversed(range(first, last)):
                 yield from (Action("R", k, i), Action("B", k, i))
 
-    return (*actions(), *_steps(shards, clip))
+    return (*actions(), *_steps(shards, trained, together))
 
 
 def spilled(
@@ -85,11 +94,12 @@ def spilled(
                 yield from (Action("R", k, i), Action("B", k, i))
             yield from step(k)
         if together:
-            yield Action("N")
-            yield from (Action("S", k) for k in range(shards) if k in stepped)
+            yield from _steps(shards, trained, together)
 
     return tuple(actions())
 
 
-def _steps(shards: int, clip: bool) -> Order:
-    return (*([Action("N")] if clip else []), *(Action("S", k) for k in range(shards)))
+def _steps(shards: int, trained: Collection[int] | None, together: bool) -> Iterator[Action]:
+    if together:
+        yield Action("N")
+    yield from (Action("S", k) for k in range(shards) if trained is None or k in trained)

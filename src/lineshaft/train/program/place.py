@@ -39,6 +39,7 @@ def place(
     commit: bool = False,
     lead: int = 1,
     pinned: Collection[Object] = (),
+    prefetch: bool = True,
 ) -> Program:
     """Add LOAD, WRITE and COMMIT to the order of a step that is followed by others like it.
 
@@ -58,6 +59,8 @@ def place(
         How many visits ahead a LOAD should be able to start.
     pinned
         Objects that never leave memory, and are written only for a commit; their size is 0.
+    prefetch
+        Whether a LOAD may start before the action ahead of it is done; without, to see what that is worth.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def place(
         Some action needs more objects at once than there is room for.
 
     """
-    return _Placing(order, sizes, room, dict(before or {}), commit, lead, pinned).program()
+    return _Placing(order, sizes, room, dict(before or {}), commit, lead, pinned, prefetch).program()
 
 
 @dataclass
@@ -77,6 +80,7 @@ class _Placing:
     commit: bool
     lead: int
     pinned: Collection[Object]
+    prefetch: bool
     actions: list[Action] = field(default_factory=list)
     resident: dict[Object, bool] = field(default_factory=dict)  # object -> newer than what lies below
     last: dict[Object, list[int]] = field(default_factory=dict)  # object -> actions that a drop of it waits for
@@ -177,6 +181,9 @@ class _Placing:
             if self.resident[victim]:
                 self._write(victim)
         needs = sorted({number for other in (item, *victims) for number in self.last.pop(other, [])})
+        if not self.prefetch:
+            passes = [number for number, action in enumerate(self.actions) if action.lane == "compute"]
+            needs = sorted({*needs, *passes[-1:]})
         for victim in victims:
             del self.resident[victim]
         self.resident[item] = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lineshaft.errors import TrainingError, UsageError
@@ -35,6 +35,10 @@ class Costs:
         Bytes of every object.
     read, write
         Bytes a second of LOAD and WRITE.
+    near
+        Objects that lie in memory below.
+    near_rate
+        Bytes a second of theirs.
     norm
         Seconds of N.
     latency
@@ -54,6 +58,8 @@ class Costs:
     norm: float = 0.0
     latency: float = 0.0
     shared: bool = False
+    near: Collection[Object] = ()
+    near_rate: float = math.inf
 
     def __post_init__(self) -> None:
         seconds = {
@@ -77,13 +83,18 @@ class Costs:
     def seconds(self, action: Action) -> float:
         """Return what an action takes when nothing shares its way."""
         if action.lane != "compute":
-            return self.latency + self.size(action) / (self.read if action.kind == "L" else self.write)
+            return self.latency + self.size(action) / self._rate(action)
         if action.kind == "N":
             return self.norm
         costs = {"F": self.forward, "R": self.again, "B": self.backward, "S": self.step}[action.kind]
         if action.shard >= len(costs):
             raise UsageError(f"{action} has no cost: there are those of {len(costs)} shards; give one for each")
         return costs[action.shard]
+
+    def _rate(self, action: Action) -> float:
+        if action.kind in {"L", "W"} and action.object in self.near:
+            return self.near_rate
+        return self.read if action.kind == "L" else self.write
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,23 @@
-"""Where to cut: the coarsest units and shards that a memory budget leaves room to stream.
+"""Where to cut: the coarsest units and shards that a memory budget leaves room for, in each of three ways to train.
 
 ::
 
-    budget = shared parameters (value, gradient per micro-batch, state)       always there
-           + inputs of all units x micro-batches, and what glue keeps
-           + the largest shard's gradients and graph of one micro-batch
-           + room for objects: three shards or more, so that one is used, one comes and one goes
-           + a spare part, because freed memory does not leave the process at once
+    resident       all parameters, gradients and state          + the graph of one micro-batch
+    checkpointed   all parameters, gradients and state          + the graph of one shard, and the inputs of units
+    spilled        shared parameters, gradients of one shard    + the graph of one shard,
+                   (all gradients where they are clipped)         and the inputs of units x micro-batches
+                   + room for objects: three shards or more, so that one is used, one comes and one goes
+
+and in all of them a spare part, because freed memory does not leave the process at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
@@ -23,6 +26,8 @@ from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Observed
 
+Way = Literal["resident", "checkpointed", "spilled"]
+WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")
 ROTATING = 3
 SPARE = 0.15  # of a budget, for what the C library holds beyond what is asked of it
 HALVINGS = 24
@@ -48,6 +53,8 @@ class Cut:
 
     Attributes
     ----------
+    way
+        What is kept in memory.
     units
         In the order of their calls.
     shards
@@ -68,6 +75,7 @@ class Cut:
 
     """
 
+    way: Way
     units: Sequence[Unit]
     shards: Sequence[range]
     owned: Sequence[Sequence[str]]
@@ -81,6 +89,11 @@ class Cut:
     def least(self) -> int:
         """The least budget that works."""
         return self.fixed + self.largest
+
+    @property
+    def comfort(self) -> int:
+        """The budget from which nothing waits for room that could be there."""
+        return math.ceil((self.fixed + ROTATING * self.largest) / (1 - SPARE))
 
 
 @dataclass(frozen=True)
@@ -105,39 +118,51 @@ class Load:
     all_gradients: bool
 
 
-def cut(load: Load, budget: int) -> Cut:
-    """Cut a model for a budget.
+def cut(load: Load, budget: int, way: Way = "spilled") -> Cut:
+    """Cut a model for a budget, in one way; the least that works where the budget is too small."""
+    found: list[Cut] = []
+    for limit in _limits(load, way):
+        found.append(_shards(load, units_of(load.observed.root, _state(load), limit), limit, way))
+        if found[-1].comfort <= budget:
+            return found[-1]
+    return min(found, key=lambda made: made.least)
+
+
+def _limits(load: Load, way: Way) -> Iterator[Limit]:
+    """Return what a unit may need, ever less."""
+    total, graph = sum(_state(load).values()), load.observed.root.all_keeps()
+    for halvings in range(1 if way == "resident" else HALVINGS):
+        yield Limit(max(total >> (halvings if way == "spilled" else 0), 1), max(graph >> halvings, 1))
+
+
+def least(load: Load) -> Cut:
+    """Return the cut that works with the least memory, of all ways."""
+    return min((cut(load, 0, way) for way in WAYS), key=lambda made: made.least)
+
+
+def require_room(best: Cut, budget: int, micros: int) -> None:
+    """Refuse a budget that no cut fits.
 
     Raises
     ------
     UsageError
-        No cut fits; the message names the least budget that works.
+        The message names the least budget that works.
 
     """
-    total = sum(weight.moved + weight.gradient for weight in load.weights.values())
-    graph = load.observed.root.all_keeps()
-    found: list[Cut] = []
-    for halvings in range(HALVINGS):
-        limit = Limit(max(total >> halvings, 1), max(graph >> halvings, 1))
-        found.append(_shards(load, units_of(load.observed.root, _state(load), limit), limit))
-        if found[-1].fixed + ROTATING * found[-1].largest <= (1 - SPARE) * budget:
-            return found[-1]
-    best = min(found, key=lambda made: made.least)
     if best.least > budget:
         raise UsageError(
             f"a budget of {show_size(budget)} is too small: the least that works is "
             f"{show_size(best.least, up=True)}, of which {show_size(best.fixed)} are activations, gradients and shared "
             f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
-            f"(now {load.micros} of them in a step)"
+            f"(now {micros} of them in a step)"
         )
-    return best
 
 
 def _state(load: Load) -> dict[str, int]:
     return {name: weight.moved + weight.gradient for name, weight in load.weights.items()}
 
 
-def _shards(load: Load, units: Sequence[Unit], limit: Limit) -> Cut:
+def _shards(load: Load, units: Sequence[Unit], limit: Limit, way: Way) -> Cut:
     """Take units together while they fit the limit."""
     state = _state(load)
     bounds, reads, keeps = [0], set[str](), 0
@@ -154,26 +179,41 @@ def _shards(load: Load, units: Sequence[Unit], limit: Limit) -> Cut:
     shared = shared_parameters(load.observed.root, units)
     owned = [sorted({name for u in numbers for name in units[u].reads} - shared) for numbers in shards]
     idle = sorted(set(load.weights) - shared - {name for names in owned for name in names})
-    return _weigh(load, units, shards, owned, sorted(shared | set(idle)))
+    return _weigh(load, way, units, shards, owned, sorted(shared | set(idle)))
 
 
 def _weigh(
-    load: Load, units: Sequence[Unit], shards: Sequence[range], owned: Sequence[Sequence[str]], shared: Sequence[str]
+    load: Load,
+    way: Way,
+    units: Sequence[Unit],
+    shards: Sequence[range],
+    owned: Sequence[Sequence[str]],
+    shared: Sequence[str],
 ) -> Cut:
-    weights = load.weights
+    weights, spilled = load.weights, way == "spilled"
     inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
-    glue = sum(sum(scope.keeps.values()) for scope in load.observed.root.all() if id(scope) not in inside)
+    glue_scopes = [scope for scope in load.observed.root.all() if id(scope) not in inside]
+    glue = sum(sum(scope.keeps.values()) for scope in glue_scopes)
     inputs = sum(unit.takes for unit in units)
     fixed = sum(weights[n].moved + weights[n].gradient * (1 + load.micros) for n in shared)
-    fixed += load.micros * (glue + inputs)
+    fixed += (load.micros if spilled else 1) * (glue + inputs)
     gradients = [sum(weights[name].gradient for name in names) for names in owned]
-    fixed += sum(gradients) if load.all_gradients else max(gradients)
+    fixed += max(gradients) if spilled and not load.all_gradients else sum(gradients)
     fixed += max(sum(units[number].keeps for number in numbers) for numbers in shards)
-    largest = max(
+    objects = [
         pages(sum(weights[name].value for name in names)) + pages(sum(weights[name].state for name in names))
         for names in owned
-    )
-    glue_scopes = [scope for scope in load.observed.root.all() if id(scope) not in inside]
+    ]
     writes = {name for scope in glue_scopes for name in scope.writes | scope.counts}
     by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
-    return Cut(units, shards, owned, shared, by_micro, load.observed.drew_elsewhere, fixed, largest)
+    return Cut(
+        way=way,
+        units=units,
+        shards=shards,
+        owned=owned,
+        shared=shared,
+        by_micro=by_micro or not spilled,
+        elsewhere=load.observed.drew_elsewhere,
+        fixed=fixed if spilled else fixed + sum(objects),
+        largest=max(objects) if spilled else 0,
+    )

@@ -114,7 +114,7 @@ class Lines:
             call = self._expect(path.stop, number)
             state = self._states.setdefault((number, action.micro), torch.empty_like(path.random))
             how = {"graph": action.graph, "elsewhere": self.elsewhere}
-            answer, kept = _run(self.units[number], call, self.buffers[number], state, **how)
+            answer, kept = run_forward(self.units[number], call, self.buffers[number], state, **how)
             if kept is not None:
                 path.kept[number] = kept
             del call
@@ -127,7 +127,7 @@ class Lines:
         path = self.paths[action.micro]
         for number in self.shards[action.shard]:
             if (kept := path.kept.get(number)) is not None:
-                _again(self.units[number], kept, self.buffers[number])
+                run_again(self.units[number], kept, self.buffers[number])
 
     def backward(self, action: Action) -> None:
         """B: run line ``micro`` back through the units of a shard."""
@@ -139,7 +139,7 @@ class Lines:
             kept = path.kept.pop(number, None)
             if kept is None or not isinstance(path.stop, Backward) or path.stop.number != number:
                 continue  # nothing that the loss depends on
-            gradients = _back(kept, path.stop)
+            gradients = run_backward(kept, path.stop)
             path.stop = path.line.go(gradients)
             self._after_backward(action.micro)
         self._require_onward(path.stop, self.shards[action.shard].start)
@@ -169,7 +169,7 @@ class Lines:
         )
 
 
-def _run(
+def run_forward(
     unit: Unit, call: Forward, buffers: list[Buffer], state: torch.Tensor, *, graph: bool, elsewhere: bool = False
 ) -> tuple[Answer, Kept | None]:
     """Run a unit in a line's forward pass: return what the line goes on with, and what a backward pass needs."""
@@ -201,7 +201,7 @@ def _run(
     return Answer(with_tensors(value, passed), flags), kept if any(flags) else None
 
 
-def _again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
+def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     """Run a unit once more as it ran, for its graph; its writes to buffers are discarded."""
     inputs = tensors_of((kept.call.args, kept.call.kwargs))
     if [version(value) for value in inputs] != kept.versions:
@@ -221,7 +221,7 @@ def _again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     kept.graph = (leaves, given, outputs)
 
 
-def _back(kept: Kept, stop: Backward) -> tuple[torch.Tensor | None, ...]:
+def run_backward(kept: Kept, stop: Backward) -> tuple[torch.Tensor | None, ...]:
     """Run a unit's graph back: parameters collect their gradients, those of the inputs are returned."""
     leaves, given, outputs = kept.graph
     kept.graph = [], [], []

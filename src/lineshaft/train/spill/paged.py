@@ -134,7 +134,7 @@ class Paged:
 
     def moved(self) -> dict[Object, int]:
         """Return the bytes of every object for those who move objects: pinned ones are none of their business."""
-        return {item: 0 if self.parts[item.shard].pinned else size for item, size in self.sizes().items()}
+        return moved_sizes(self.parts)
 
     def places(self) -> dict[str, tuple[Object, Place]]:
         """Return where every tensor lies, by the parameter's name, and by that and what is kept."""
@@ -333,6 +333,11 @@ class Paged:
                 f"{type(self.optimizer).__name__} keeps {what!r} of shape {list(value.shape)} and {value.dtype} for "
                 f"{name}; expected were {list(place.shape)} and {place.dtype}; it cannot be spilled: use another"
             )
+
+
+def moved_sizes(parts: Sequence[Part]) -> dict[Object, int]:
+    """Return the bytes that there are to move of every object: 0 of those that always stay."""
+    return {Object(k, what): 0 if part.pinned else part.sizes[what] for k, part in enumerate(parts) for what in WHAT}
 
 
 def aligned(size: int) -> int:

@@ -126,6 +126,20 @@ class Observed:
 
 def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
     """Run ``forward``, which calls the model once, and return what it did; the model is left as it was."""
+    watch = _Watch(model)
+    with unchanged(model) as before:
+        with watch.watching():
+            forward()
+        after = randomness.capture()
+    root = watch.top.parts[0]
+    root.reads |= watch.top.reads
+    root.keeps |= watch.top.keeps
+    return Observed(root, before["torch"], after["torch"], _elsewhere(before) != _elsewhere(after))
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[randomness.State]:
+    """Put back, after the block, a model's buffers and the numbers it counts, and the random generators."""
     generators = randomness.capture()
     counts = [(module, plain_attributes(module)) for module in model.modules()]
     buffers = [
@@ -133,11 +147,8 @@ def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    watch = _Watch(model)
     try:
-        with watch.watching():
-            forward()
-        after = randomness.capture()
+        yield generators
     finally:
         randomness.restore(generators)
         with torch.no_grad():
@@ -146,10 +157,6 @@ def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
                 setattr(module, name, buffer)  # where the pass put another in its place
         for module, values in counts:
             vars(module).update(values)
-    root = watch.top.parts[0]
-    root.reads |= watch.top.reads
-    root.keeps |= watch.top.keeps
-    return Observed(root, generators["torch"], after["torch"], _elsewhere(generators) != _elsewhere(after))
 
 
 def _elsewhere(generators: randomness.State) -> tuple[Any, ...]:

@@ -1,10 +1,11 @@
-"""From a model in memory to one that is spilled: budgets, the pilot run, the cut, and the objects sent below."""
+"""From a factory to a model that steps within a budget: pilot, rehearsal, the ways there are, objects sent below."""
 
 from __future__ import annotations
 
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,14 +20,18 @@ from lineshaft.train.loop import autocast
 from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import ROTATING, SPARE, Cut, Load, Weight, cut
+from lineshaft.train.spill.cutting import SPARE, WAYS, Cut, Load, Way, Weight, cut, least, require_room
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
-from lineshaft.train.spill.paged import Paged, aligned, lay_out
+from lineshaft.train.spill.line import Line, Loss
+from lineshaft.train.spill.paged import Paged, Part, aligned, lay_out, moved_sizes
 from lineshaft.train.spill.pilot import Observed, observe
+from lineshaft.train.spill.rates import disk_rate, memory_rate, step_rate
+from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
-from lineshaft.train.spill.spilled import Spilled, signature
+from lineshaft.train.spill.spilled import Spilled, buffers_of, signature
 from lineshaft.train.spill.stepping import Form, kept_forms
+from lineshaft.train.spill.ways import Machine, Option, option, ranked
 
 if TYPE_CHECKING:
     from lineshaft.train.checkpoint import Checkpoints
@@ -70,6 +75,32 @@ class Budget:
         return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram), resident())
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What is known of a training before its first step.
+
+    Attributes
+    ----------
+    load
+        What the pilot saw, and what is trained.
+    forms
+        What the optimizer keeps for each parameter, by its id.
+    options
+        The ways to train within the budget, those that fit first, each part by what a step takes.
+    known
+        Shapes of a micro-batch -> draws of its forward pass, where they can be foretold.
+    least
+        The least budget that works.
+
+    """
+
+    load: Load
+    forms: Mapping[int, Sequence[Form]]
+    options: Sequence[Option]
+    known: dict[Any, int | None]
+    least: int
+
+
 def make_below(
     make: Callable[[], Training],
     data: Any,
@@ -77,31 +108,14 @@ def make_below(
     budget: Budget,
     folder: str | Path | None,
     checkpoint: Checkpoints | None,
-) -> Spilled:
-    """Make a training whose model never is in memory as a whole, and return what steps it; as `send_below`."""
-    cradle = Cradle(folder or (checkpoint.folder if checkpoint else None))
-    try:
-        with cradle.holding():
-            training = make()
-        return send_below(training, data, settings, budget, folder, checkpoint)
-    finally:
-        cradle.close()
-
-
-def send_below(
-    training: Training,
-    data: Any,
-    settings: Settings,
-    budget: Budget,
-    folder: str | Path | None,
-    checkpoint: Checkpoints | None = None,
-) -> Spilled:
-    """Send a model below and return what steps it.
+    way: Way | None = None,
+) -> tuple[Spilled, Examined]:
+    """Make a training whose model never is in memory as a whole, and return what steps it, and why so.
 
     Parameters
     ----------
-    training
-        As it begins.
+    make
+        Makes the training, as it begins.
     data
         Its first batch, or its largest where they can be looked at, is tried out.
     settings
@@ -112,31 +126,106 @@ def send_below(
         For the disk tier; None: one that is gone in the end.
     checkpoint
         Where states are kept: the disk tier is there then.
+    way
+        How to train; None: the quickest that fits.
 
     """
-    micros = list(cut_batch(_worst(data, settings), settings.micro_batch, "the batch tried out"))
+    home = folder or (checkpoint.folder if checkpoint else None)
+    with cradled(make, home) as training:
+        examined = examine(training, _worst(data, settings), settings, budget, home)
+        chosen = next((one for one in examined.options if one.cut.way == way), examined.options[0])
+        return _send_below(training, settings, budget, folder, checkpoint, examined, chosen), examined
+
+
+@contextmanager
+def cradled(make: Callable[[], Training], folder: str | Path | None) -> Iterator[Training]:
+    """Make a training with its parameters in a file; after the block nothing may be there any more."""
+    cradle = Cradle(folder)
+    try:
+        with cradle.holding():
+            training = make()
+        yield training
+    finally:
+        cradle.close()
+
+
+def examine(
+    training: Training, group: list[Batch], settings: Settings, budget: Budget, folder: str | Path | None
+) -> Examined:
+    """Run the pilot and the rehearsal on the largest micro-batch of a mini-batch, and price the ways to train.
+
+    Raises
+    ------
+    UsageError
+        No way fits the budget; the message names the least that works.
+
+    """
+    micros = list(cut_batch(group, settings.micro_batch, "the batch tried out"))
     micro = max(micros, key=_numbers)
     observed = try_out(training, settings, micro)
     give_back()
     forms = kept_forms(training.optimizer)
     words = distance(observed.before, observed.after)
     together = settings.clip is not None or training.scaler.is_enabled()
-    made = cut(Load(observed, _weights(training, forms), len(micros), words, together), budget.device)
-    spared = int((1 - SPARE) * budget.device)
-    room = max(spared - made.fixed, min(budget.device - made.fixed, ROTATING * made.largest))
-    paged = _pages(training, made, forms, room)
+    load = Load(observed, _weights(training, forms), len(micros), words, together)
+    smallest = least(load)
+    require_room(smallest, budget.device, len(micros))
+    made = _different([cut(load, budget.device, way) for way in WAYS])
+    finest = max((one for one in made if one.least <= budget.device), key=lambda one: len(one.units))
+    rehearsed = _rehearse(training, settings, micro, finest)
+    where = Path(folder or tempfile.gettempdir())
+    machine = Machine(disk_rate(where), memory_rate(), step_rate(training.optimizer))
+    options = []
+    for one in made:
+        sizes = moved_sizes(_parts(training, one, forms))
+        near = _near(sizes, budget)
+        options.append(option(one, budget.device, sizes, load.weights, rehearsed, machine, len(micros), together, near))
+    known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
+    return Examined(load, forms, ranked(options, budget.device), known, smallest.least)
+
+
+def _different(made: Sequence[Cut]) -> list[Cut]:
+    """Leave out a way that is another by a longer name: in one shard, all there is, nothing is made again."""
+    return [one for one in made if one.way == "resident" or len(one.shards) > 1 or one.least < made[0].least]
+
+
+def _rehearse(training: Training, settings: Settings, micro: MicroBatch, made: Cut) -> Rehearsed:
+    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    if any(getattr(parameter, kind, None) for parameter in training.model.parameters() for kind in hooks):
+        return from_pilot(made.units)  # who looks at gradients shall see those of training only
+
+    def body(line: Line) -> None:
+        with autocast(training.device, settings.precision):
+            losses = settings.loss(call(training.model, micro.inputs), micro.target)
+        line.stop(Loss(losses.detach()))
+
+    written = [buffers_of(training.model, unit.writes) for unit in made.units]
+    return rehearse(training.model, made.units, written, body)
+
+
+def _send_below(
+    training: Training,
+    settings: Settings,
+    budget: Budget,
+    folder: str | Path | None,
+    checkpoint: Checkpoints | None,
+    examined: Examined,
+    chosen: Option,
+) -> Spilled:
+    """Send a model below and return what steps it."""
+    made = chosen.cut
+    paged = Paged(_parts(training, made, examined.forms), training.optimizer, Regions(chosen.room), InMemory())
     ceiling = budget.held + budget.device - int(SPARE / 3 * budget.device)
     if budget.dram is None:
         ceiling += sum(paged.moved().values())
     else:
         ceiling += budget.dram
-    known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
     if checkpoint is None:
         paged.below = _scratch(paged, budget, folder)
         paged.send_below()
-        return Spilled(training, settings, made, paged, paged.regions.limit, known, None, ceiling)
-    keeper = open_keeper(checkpoint, training, paged, _chosen(paged, budget))
-    return Spilled(training, settings, made, paged, paged.regions.limit, known, keeper, ceiling)
+        return Spilled(training, settings, made, paged, examined.known, None, ceiling)
+    keeper = open_keeper(checkpoint, training, paged, _near(paged.moved(), budget))
+    return Spilled(training, settings, made, paged, examined.known, keeper, ceiling)
 
 
 def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[str, Weight]:
@@ -150,11 +239,11 @@ def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[st
     }
 
 
-def _pages(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]], room: int) -> Paged:
+def _parts(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]]) -> list[Part]:
     named = dict(training.model.named_parameters())
-    parts = [lay_out({name: named[name] for name in names}, forms) for names in made.owned]
-    parts.append(lay_out({name: named[name] for name in made.shared}, forms, pinned=True))
-    return Paged(parts, training.optimizer, Regions(room), InMemory())
+    stays = made.way != "spilled"
+    parts = [lay_out({name: named[name] for name in names}, forms, pinned=stays) for names in made.owned]
+    return [*parts, lay_out({name: named[name] for name in made.shared}, forms, pinned=True)]
 
 
 def try_out(training: Training, settings: Settings, micro: MicroBatch) -> Observed:
@@ -184,17 +273,17 @@ def _numbers(micro: MicroBatch) -> int:
     return sum(value.numel() for value in tensors_of(micro.inputs))
 
 
-def _chosen(paged: Paged, budget: Budget) -> frozenset[Object]:
-    """Choose the objects that lie in memory; pinned ones are in memory anyway."""
-    sizes = {item: size for item, size in paged.moved().items() if size}
+def _near(moved: Mapping[Object, int], budget: Budget) -> frozenset[Object]:
+    """Choose the objects that lie in memory below; pinned ones are in memory anyway."""
+    sizes = {item: size for item, size in moved.items() if size}
     return frozenset(sizes) if budget.dram is None else choose(sizes, budget.dram)
 
 
 def _scratch(paged: Paged, budget: Budget, folder: str | Path | None) -> Below:
     """Make what lies below a training that keeps nothing."""
-    memory, chosen = InMemory(), _chosen(paged, budget)
-    rest = {item: size for item, size in paged.moved().items() if size and item not in chosen}
+    memory, near = InMemory(), _near(paged.moved(), budget)
+    rest = {item: size for item, size in paged.moved().items() if size and item not in near}
     if not rest:
         return memory
     where = Path(tempfile.mkdtemp(prefix="lineshaft-spill-", dir=folder))
-    return TwoLevels(memory, open_slots(where, rest, copies=1), chosen)
+    return TwoLevels(memory, open_slots(where, rest, copies=1), near)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +17,6 @@ from lineshaft.errors import Diverged
 from lineshaft.train.batches import Batch, MicroBatch, call, cut
 from lineshaft.train.loop import autocast, require_unreduced
 from lineshaft.train.program.actions import Action, Object, Program
-from lineshaft.train.program.generate import Order, spilled
 from lineshaft.train.program.place import place
 from lineshaft.train.program.validate import validate
 from lineshaft.train.spill.calls import tensors_of, without_caches
@@ -26,8 +26,10 @@ from lineshaft.train.spill.line import Line, Loss
 from lineshaft.train.spill.lines import Buffer, Lines
 from lineshaft.train.spill.stepping import only
 from lineshaft.train.spill.units import paused_at
+from lineshaft.train.spill.ways import order_of
 
 if TYPE_CHECKING:
+    from lineshaft.train.program.generate import Order
     from lineshaft.train.settings import Settings
     from lineshaft.train.snapshot import Training, Watcher
     from lineshaft.train.spill.cutting import Cut
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.paged import Paged, Part
 
 PAUSE = 0.25  # seconds between looks at the memory of the process
+TRACES = 16  # steps whose traces are kept
 SETTLING = 3  # steps after which the C library's heap has found its form
 
 
@@ -51,8 +54,6 @@ class Spilled:
         The model in shards.
     paged
         Their objects; one part more than shards: the shared parameters.
-    room
-        Bytes for objects in memory.
     words
         Shapes of a micro-batch -> draws of its forward pass; not needed where micro-batches go one after the other.
     keeper
@@ -68,16 +69,16 @@ class Spilled:
         settings: Settings,
         cut: Cut,
         paged: Paged,
-        room: int,
         words: dict[Any, int | None],
         keeper: Keeper | None,
         ceiling: int,
     ) -> None:
-        self.training, self.settings, self.cut, self.paged, self.room = training, settings, cut, paged, room
+        self.training, self.settings, self.cut, self.paged = training, settings, cut, paged
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
         self.together = settings.clip is not None or training.scaler.is_enabled()
-        self.traces: list[Trace] = []
-        written = [_buffers(training.model, unit.writes) for unit in cut.units]
+        self.traces: deque[Trace] = deque(maxlen=TRACES)
+        self._steps, self.peak = 0, 0
+        written = [buffers_of(training.model, unit.writes) for unit in cut.units]
         self._written = [buffer for buffers in written for buffer in buffers]
         self._lines = Lines(cut.units, cut.shards, written, self._collect_shared, elsewhere=cut.elsewhere)
         self._shared = [paged.parts[-1].parameters[name] for name in cut.shared]
@@ -147,7 +148,8 @@ class Spilled:
             # Draws that could not be foretold: nothing was stepped, so once more, one micro-batch after the other.
             self.by_micro = True
             self._run(micros, [starts[0]] + [None] * (len(micros) - 1))
-        if len(self.traces) <= SETTLING:
+        self._steps += 1
+        if self._steps <= SETTLING:
             give_back()
         self.training.scaler.update()
         if self.training.schedule:
@@ -174,9 +176,8 @@ class Spilled:
         return not self._void
 
     def _order(self, micros: int) -> Order:
-        trained = [k for k, part in enumerate(self.paged.parts[:-1]) if _trained(part)]
-        order = spilled(len(self.cut.shards), micros, by_micro=self.by_micro, trained=trained, together=self.together)
-        return (*order, Action("S", len(self.cut.shards))) if _trained(self.paged.parts[-1]) else order
+        trained = [k for k, part in enumerate(self.paged.parts) if _trained(part)]
+        return order_of(self.cut, micros, by_micro=self.by_micro, trained=trained, together=self.together)
 
     def _program(self, order: Order) -> Program:
         """Place an order, and prove what comes of it; one that was seen before is known."""
@@ -186,9 +187,9 @@ class Spilled:
         if key not in self._programs:
             moved = self.paged.moved()
             pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
-            program = place(order, moved, self.room, self._before, commit, pinned=pinned)
+            program = place(order, moved, self.paged.regions.limit, self._before, commit, pinned=pinned)
             first = 0 if any(action.kind == "B" for action in order) else program.shards
-            validate(program, moved, self.room, steps, first=first, commit=commit, pinned=pinned)
+            validate(program, moved, self.paged.regions.limit, steps, first=first, commit=commit, pinned=pinned)
             self._programs[key] = program
         self._before = dict(self._programs[key].after)
         return self._programs[key]
@@ -262,8 +263,9 @@ class Spilled:
 
     def _tidy(self) -> None:
         """Hand back what the C library keeps of freed activations, but not so often that it is asked for again."""
-        now = time.monotonic()
-        if now - self._tidied > PAUSE and resident() > self._ceiling:
+        now, held = time.monotonic(), resident()
+        self.peak = max(self.peak, held)
+        if now - self._tidied > PAUSE and held > self._ceiling:
             give_back()
             self._tidied = now
 
@@ -345,6 +347,7 @@ def _trained(part: Part) -> bool:
     return any(parameter.requires_grad for parameter in part.parameters.values())
 
 
-def _buffers(model: nn.Module, names: Collection[str]) -> list[Buffer]:
+def buffers_of(model: nn.Module, names: Collection[str]) -> list[Buffer]:
+    """Return the modules that have these buffers, and their names there."""
     modules = dict(model.named_modules())
     return [(modules[path], last) for path, _, last in (name.rpartition(".") for name in sorted(names))]

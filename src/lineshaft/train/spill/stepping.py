@@ -8,6 +8,7 @@ they must agree to the bit. The same trial says what is kept for a parameter, be
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,11 +100,7 @@ def _try(
 def _step(
     optimizer: torch.optim.Optimizer, group: dict[str, Any], copies: list[nn.Parameter], apart: bool
 ) -> list[dict[str, Any]]:
-    before = group["params"]
-    others = [(other, other["params"]) for other in optimizer.param_groups if other is not group]
-    try:
-        for other, _ in others:
-            other["params"] = []
+    with _instead(optimizer, group, copies) as states:
         for _ in range(_STEPS):
             for part in [[copy] for copy in copies] if apart else [copies]:
                 group["params"] = part
@@ -114,11 +111,46 @@ def _step(
                         f"{type(optimizer).__name__}.step() cannot be called without a closure ({error}); a model that "
                         f"does not fit memory is stepped shard by shard: use torch's AdamW, SGD or Adafactor, say"
                     ) from error
+    return states
+
+
+@contextmanager
+def _instead(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], copies: list[nn.Parameter]
+) -> Iterator[list[dict[str, Any]]]:
+    """Put copies in the place of all parameters; what was kept for them is in the list after the block."""
+    before = [(other, other["params"]) for other in optimizer.param_groups]
+    states: list[dict[str, Any]] = []
+    try:
+        for other, _ in before:
+            other["params"] = []
+        group["params"] = copies
+        yield states
     finally:
-        group["params"] = before
-        for other, parameters in others:
+        for other, parameters in before:
             other["params"] = parameters
-    return [dict(optimizer.state.pop(copy, {})) for copy in copies]
+        states += [dict(optimizer.state.pop(copy, {})) for copy in copies]
+
+
+def step_seconds(optimizer: torch.optim.Optimizer, size: int) -> float:
+    """Return the seconds that a step takes for each byte of parameters, tried out on copies of some, up to a size."""
+    group = max(optimizer.param_groups, key=lambda one: sum(parameter.nbytes for parameter in one["params"]))
+    options = {name: value for name, value in group.items() if name != "params"}
+    copies: list[nn.Parameter] = []
+    for parameter in sorted(group["params"], key=lambda one: -one.nbytes):
+        if parameter.requires_grad and sum(copy.nbytes for copy in copies) + parameter.nbytes <= size:
+            copies.append(nn.Parameter(torch.zeros_like(parameter)))
+            copies[-1].grad = torch.ones_like(parameter)
+    if not copies:
+        return 0.0
+    with _instead(optimizer, group, copies):
+        optimizer.step()  # makes what is kept
+        started = time.perf_counter()
+        for _ in range(_STEPS):
+            optimizer.step()
+        seconds = (time.perf_counter() - started) / _STEPS
+    group.update(options)
+    return seconds / sum(copy.nbytes for copy in copies)
 
 
 def _stand_in(parameter: nn.Parameter, seed: int) -> nn.Parameter:

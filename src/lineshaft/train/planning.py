@@ -1,0 +1,195 @@
+"""The planner: the ways to train a model within a budget, priced, and why one of them is taken.
+
+::
+
+    spilled: 4.81 s a step, 187 MB
+      32 shards of up to 38 MB, room for 3; 1.2 GB read and 1.2 GB written a step, 0.02 s of waiting for them
+    next: in memory with checkpoints, 4.60 s, 2.1 GB: over the budget of 200 MB
+    ...
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lineshaft.core.memory import available, show_size
+from lineshaft.errors import UsageError
+from lineshaft.train import randomness
+from lineshaft.train.batches import read_batch
+from lineshaft.train.loop import require_cpu
+from lineshaft.train.loss import Loss, cross_entropy
+from lineshaft.train.optimizer import adamw
+from lineshaft.train.program.picture import diagram, gantt
+from lineshaft.train.settings import Settings
+from lineshaft.train.snapshot import Optimizer, Schedule, begin
+from lineshaft.train.spill.prepare import Budget, cradled, examine, make_below
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from lineshaft.train.checkpoint import Checkpoints
+    from lineshaft.train.snapshot import Training
+    from lineshaft.train.spill.cutting import Way
+    from lineshaft.train.spill.spilled import Spilled
+    from lineshaft.train.spill.ways import Option
+
+OURS = {"in": "reading", "out": "writing", "compute": "computing"}
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """The ways to train a model within a budget.
+
+    Attributes
+    ----------
+    options
+        Those that fit first, each part by the seconds of a step.
+    memory
+        The budget as it was given.
+    budget
+        Bytes of the fast memory in it.
+    least
+        The least budget that works.
+
+    """
+
+    options: Sequence[Option]
+    memory: Any
+    budget: int
+    least: int
+
+    @property
+    def chosen(self) -> Option:
+        """What training goes by."""
+        return self.options[0]
+
+    @property
+    def way(self) -> Way:
+        """``resident``, ``checkpointed`` or ``spilled``."""
+        return self.chosen.cut.way
+
+    @property
+    def seconds(self) -> float:
+        """Of a step among others like it."""
+        return self.chosen.priced.seconds
+
+    @property
+    def peak(self) -> int:
+        """Bytes that training holds at most, above what was held before."""
+        return self.chosen.memory
+
+    def __str__(self) -> str:
+        best, *others = self.options
+        lines = [f"{best.name}: {_seconds(best.priced.seconds)} a step, {show_size(best.memory)}", *_details(best)]
+        for number, one in enumerate(others):
+            over = f": over the budget of {show_size(self.budget)}" if one.cut.least > self.budget else ""
+            what = "next" if not number else "else"
+            lines.append(f"{what}: {one.name}, {_seconds(one.priced.seconds)} a step, {show_size(one.memory)}{over}")
+        lines.append(f"the least that works: {show_size(self.least, up=True)}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Plan({self.chosen.name}, {_seconds(self.seconds)} a step, {show_size(self.peak)})"
+
+    def diagram(self, width: int = 100) -> str:
+        """Draw the step as it is expected, in letters."""
+        return diagram(self.chosen.priced.spans, width)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>{gantt(self.chosen.priced.spans)}"
+
+
+def plan(
+    factory: Callable[[], nn.Module] | nn.Module,
+    batch: Any,
+    loss: Loss = cross_entropy,
+    optimizer: Optimizer = adamw(lr=1e-3),  # noqa: B008 - a frozen value
+    micro_batch: int | None = None,
+    accumulate: int = 1,
+    clip: float | None = None,
+    precision: str | None = None,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    memory: Any = None,
+    spill: str | Path | None = None,
+    devices: Any = None,
+) -> Plan:
+    """Say how a model would be trained within a budget, how long a step would take, and why.
+
+    The model is made, and one micro-batch runs through it: forward, and each unit of it once more and back. Parameters
+    are as the factory gives them; the random generators are left as they were.
+
+    Parameters
+    ----------
+    factory, loss, optimizer, micro_batch, accumulate, clip, precision, schedule, seed, spill, devices
+        As in `lineshaft.train.fit`.
+    batch
+        ``(inputs, target)`` or ``(inputs, target, weight)``: the largest that training will see.
+    memory
+        As in `lineshaft.train.fit`; None: what the machine has left.
+
+    Raises
+    ------
+    UsageError
+        The budget is too small; the message names the least that works.
+    TrainingError
+        The model or the optimizer cannot be spilled, and does not fit either.
+
+    """
+    require_cpu(devices)
+    settings = Settings(loss, micro_batch, accumulate, clip, precision)
+    given = available() if memory is None else memory
+    with randomness.isolated(seed):
+
+        def make() -> Any:
+            return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
+
+        budget = Budget.of(given)
+        with cradled(make, spill) as training:
+            group = [read_batch(batch, "the batch to plan for")] * accumulate
+            found = examine(training, group, settings, budget, spill)
+    return Plan(found.options, given, budget.device, found.least)
+
+
+@contextmanager
+def within(
+    make: Callable[[], Training],
+    data: Any,
+    settings: Settings,
+    memory: Any,
+    plan: Plan | None,
+    spill: str | Path | None,
+    checkpoint: Checkpoints | None,
+) -> Iterator[tuple[Spilled, Plan]]:
+    """Make a training that keeps to a budget, or to a plan, and give it back after the block."""
+    if plan is not None and memory is not None and memory != plan.memory:
+        raise UsageError(f"memory={memory!r} and a plan for {plan.memory!r}: give one of them")
+    given = memory if plan is None else plan.memory
+    budget = Budget.of(given)
+    way = None if plan is None else plan.way
+    spilled, found = make_below(make, data, settings, budget, spill, checkpoint, way)
+    with spilled:
+        yield spilled, plan or Plan(found.options, given, budget.device, found.least)
+
+
+def _details(one: Option) -> list[str]:
+    priced, cut = one.priced, one.cut
+    shards = f"{len(cut.shards)} shards" if len(cut.shards) > 1 else "1 shard"
+    if cut.way != "spilled":
+        return [f"  {shards}; nothing is moved"]
+    rate = one.room / cut.largest if cut.largest else 0
+    compute, moving = priced.loads["compute"], max(priced.loads["in"], priced.loads["out"])
+    moved = f"{show_size(priced.read)} read and {show_size(priced.written)} written a step"
+    size = f"{shards} of up to {show_size(cut.largest)}, room for {rate:.1f} of them"
+    lanes = f"{_seconds(compute)} of computing, {_seconds(moving)} of moving, {_seconds(priced.stalled)} of waiting"
+    return [f"  {size}; {moved}", f"  {lanes}: {OURS[priced.binding]} binds"]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"

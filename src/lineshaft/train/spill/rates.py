@@ -1,0 +1,88 @@
+"""Calibration: how fast bytes move and optimizers step on this machine, measured in a moment."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lineshaft.core.memory import SpillFile, pages
+from lineshaft.train.spill.stepping import step_seconds
+
+if TYPE_CHECKING:
+    import torch
+
+TRIED = 1 << 24  # bytes
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast a tier is: bytes a second each way, and whether both ways at once share that."""
+
+    read: float
+    write: float
+    shared: bool
+
+
+@cache
+def disk_rate(folder: Path, size: int = TRIED) -> Rate:
+    """Measure the disk that a folder is on, as spilled training uses it; once per folder."""
+    size = pages(size)
+    with tempfile.TemporaryDirectory(prefix="lineshaft-rate-", dir=folder) as scratch:
+        file = SpillFile(Path(scratch) / "rate", 2 * size)
+        regions = [mmap.mmap(-1, size), mmap.mmap(-1, size)]
+        try:
+            for place, region in enumerate(regions):
+                file.write(place * size, memoryview(region))
+
+            def write() -> None:
+                file.write(0, memoryview(regions[0]))
+
+            def read() -> None:
+                file.read(size, memoryview(regions[1]))
+
+            alone, other = _best(write), _best(read)
+            together = _best(lambda: _at_once(write, read))
+        finally:
+            file.close()
+    return Rate(size / other, size / alone, together > 0.75 * (alone + other))
+
+
+@cache
+def memory_rate(size: int = TRIED) -> Rate:
+    """Measure copying from memory to memory."""
+    one, other = mmap.mmap(-1, size), mmap.mmap(-1, size)
+
+    def copy() -> None:
+        memoryview(one)[:] = memoryview(other)
+
+    rate = size / _best(copy)
+    return Rate(rate, rate, shared=False)
+
+
+def step_rate(optimizer: torch.optim.Optimizer) -> float:
+    """Measure the optimizer's step: seconds for each byte of parameters."""
+    return step_seconds(optimizer, TRIED)
+
+
+def _best(work: Callable[[], None]) -> float:
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return max(min(seconds), 1e-9)
+
+
+def _at_once(one: Callable[[], None], other: Callable[[], None]) -> None:
+    thread = threading.Thread(target=one, daemon=True)
+    thread.start()
+    other()
+    thread.join()

@@ -1,0 +1,178 @@
+"""The rehearsal: each unit runs by itself, to say how long it takes, how much it holds, and that it does so twice.
+
+::
+
+    line     ── glue ──► unit 0 ┐             ┌► glue ──► unit 1 ┐             ┌► ... loss
+                                F, R, B                          F, R, B           no gradient is kept
+
+F finds parameters that nobody has looked at yet; what R takes is what counts. Between units nothing of them is in
+memory, so that a model which does not fit can be rehearsed too. A unit whose R differs from its F is found here, before
+training.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lineshaft.core.memory import give_back, private
+from lineshaft.train.spill.calls import without_caches
+from lineshaft.train.spill.line import Answer, Backward, Forward, Line
+from lineshaft.train.spill.lines import Buffer, run_again, run_backward, run_forward
+from lineshaft.train.spill.pilot import unchanged
+from lineshaft.train.spill.units import paused_at
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lineshaft.train.spill.units import Unit
+
+LOOK = 0.001  # seconds between looks at memory
+GLUE = 2.0  # backward of the code between units, against its forward
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What one unit takes on one micro-batch.
+
+    Attributes
+    ----------
+    glue
+        Seconds of the code before it.
+    forward, backward
+        Seconds.
+    extra
+        Bytes that it needs beside its graph and its gradients, for the time of its run.
+
+    """
+
+    glue: float
+    forward: float
+    backward: float
+    extra: int
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a micro-batch takes: its units, what each takes, and the seconds from the last of them to the loss."""
+
+    units: Sequence[Unit]
+    timed: Sequence[Timed]
+    tail: float
+
+    def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
+        """Return what is known of other units of the same model, coarser ones than these."""
+        scopes = {id(scope): n for n, unit in enumerate(units) for top in unit.scopes for scope in top.all()}
+        found: list[list[Timed]] = [[] for _ in units]
+        for unit, timed in zip(self.units, self.timed, strict=True):
+            found[scopes[id(unit.scopes[0])]].append(timed)
+        return found
+
+
+def from_pilot(units: Sequence[Unit]) -> Rehearsed:
+    """Guess from what the pilot saw, where nothing may be run back before training: backward is twice forward."""
+    return Rehearsed(units, [Timed(0.0, unit.seconds, 2 * unit.seconds, 0) for unit in units], 0.0)
+
+
+def rehearse(
+    model: nn.Module, units: Sequence[Unit], buffers: Sequence[list[Buffer]], body: Callable[[Line], None]
+) -> Rehearsed:
+    """Run a micro-batch through the units, and time each; the model and the random generators are left as they were.
+
+    Parameters
+    ----------
+    model, units
+        The model, and its units in the order of their calls.
+    buffers
+        For each unit, the buffers that it writes.
+    body
+        A micro-batch's forward pass, to its loss.
+
+    Raises
+    ------
+    TrainingError
+        A unit gives other numbers when it runs again.
+
+    """
+    line, timed, named = Line(body), list[Timed](), dict(model.named_parameters())
+    with unchanged(model), without_caches(model), paused_at(units):
+        try:
+            started = time.perf_counter()
+            stop = line.go()
+            while isinstance(stop, Forward) and len(timed) < len(units):
+                glue = time.perf_counter() - started
+                unit = units[len(timed)]
+                with _brought([named[name] for name in unit.reads]) as parameters:
+                    answer, own = _alone(unit, stop, buffers[len(timed)], parameters, glue)
+                timed.append(own)
+                started = time.perf_counter()
+                stop = line.go(answer)
+        finally:
+            line.close()
+    return Rehearsed(units, timed, time.perf_counter() - started)
+
+
+@contextmanager
+def _brought(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Bring parameters into memory for the time of the block, as a LOAD would."""
+    before = [parameter.data for parameter in parameters]
+    for parameter in parameters:
+        parameter.data = parameter.data.clone()
+    try:
+        yield parameters
+    finally:
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.data, parameter.grad = value, None
+
+
+def _alone(
+    unit: Unit, call: Forward, buffers: list[Buffer], parameters: list[nn.Parameter], glue: float
+) -> tuple[Answer, Timed]:
+    """Run a unit forward, forward again and back."""
+    give_back()
+    state = torch.empty_like(torch.get_rng_state())
+    answer, kept = run_forward(unit, call, buffers, state, graph=False, elsewhere=True)
+    random = torch.get_rng_state()
+    if kept is None:
+        started = time.perf_counter()
+        with torch.no_grad():
+            unit.run(call.args, call.kwargs)
+        return answer, Timed(glue, time.perf_counter() - started, 0.0, 0)
+    with _peak() as held:
+        started = time.perf_counter()
+        run_again(unit, kept, buffers)
+        forward = time.perf_counter() - started
+        outputs = kept.graph[2]
+        gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in outputs)
+        del outputs
+        started = time.perf_counter()
+        run_backward(kept, Backward(call.number, gradients, {}))
+        backward = time.perf_counter() - started
+    gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
+    torch.set_rng_state(random)
+    return answer, Timed(glue, forward, backward, max(0, held() - unit.keeps - gradient))
+
+
+@contextmanager
+def _peak() -> Iterator[Callable[[], int]]:
+    """Watch how much more memory the process holds inside the block than before it."""
+    before, most, over = private(), [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK):
+            most[0] = max(most[0], private() - before)
+
+    thread = threading.Thread(target=look, name="lineshaft-peak", daemon=True)
+    thread.start()
+    try:
+        yield lambda: most[0]
+    finally:
+        over.set()
+        thread.join()
+        most[0] = max(most[0], private() - before)
