@@ -1,8 +1,10 @@
 """What a training costs, read from its own data: the clocks of all its threads, and the memory of its process."""
 
 import ctypes
+import itertools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,7 +52,7 @@ class Clocks:
 
     def result(self, warm):
         """Return the medians over the steps after the first ``warm``, and the peak memory above that at the start."""
-        steps = list(zip(self.marks, self.marks[1:]))[warm:]
+        steps = list(itertools.pairwise(self.marks))[warm:]
         spent = {name: [after[name] - before[name] for before, after in steps] for name in self.marks[0]}
         found = {name: statistics.median(values) for name, values in spent.items()}
         return found | {"least_main": min(spent["main"]), "least_all": min(spent["all"]), "peak": self.peak - self.held}
@@ -63,7 +65,9 @@ class Clocks:
         )
         looking = time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
         everything = time.process_time()
-        return {"wall": time.perf_counter(), "main": everything - movers, "all": everything - looking}
+        system = resource.getrusage(resource.RUSAGE_SELF).ru_stime
+        wall = time.perf_counter()
+        return {"wall": wall, "main": everything - movers, "all": everything - looking, "system": system}
 
     def _look(self):
         while not self._over.wait(0.005):
@@ -74,7 +78,12 @@ def apart(script, *arguments, python=sys.executable, limit=900):
     """Run an arm of a benchmark in a process of its own; return the JSON of its last line, or why there is none."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(
-        [python, script, *map(str, arguments)], capture_output=True, text=True, timeout=limit, env=environment
+        [python, script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        env=environment,
+        check=False,
     )
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or ["no output"])[-1][:300]}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -71,11 +71,34 @@ def test_a_region_has_whole_pages_and_can_be_written():
     assert len(region) == 2 * PAGE
 
 
-def test_what_is_given_back_goes_to_the_next_of_its_size():
-    regions = Regions(2 * PAGE)
+def test_what_is_given_back_goes_to_the_next_that_fits():
+    regions = Regions(4 * PAGE)
     region = regions.take(2 * PAGE)
+    region[:4] = b"left"
     regions.give(region)
-    assert regions.take(2 * PAGE - 7) is region
+    assert bytes(regions.take(PAGE)[:4]) == b"left"
+
+
+def test_pieces_side_by_side_become_one_again():
+    regions = Regions(3 * PAGE)
+    one, other, last = (regions.take(PAGE) for _ in range(3))
+    for region in (one, last, other):
+        regions.give(region)
+    assert len(regions.take(3 * PAGE)) == 3 * PAGE
+    assert regions.apart == 0
+
+
+def test_a_region_that_no_piece_fits_is_taken_apart_and_free_pages_go_back():
+    regions = Regions(4 * PAGE)
+    pieces = [regions.take(PAGE) for _ in range(4)]
+    for piece in pieces:
+        piece[:4] = b"left"
+    regions.give(pieces[0])
+    regions.give(pieces[2])
+    apart = regions.take(2 * PAGE)
+    assert (regions.apart, regions.used) == (1, 4 * PAGE)
+    regions.give(apart)
+    assert bytes(regions.take(PAGE)[:4]) == bytes(4)
 
 
 def test_a_region_over_the_limit_is_refused_with_both_numbers():
@@ -93,50 +116,45 @@ def test_a_refused_region_takes_no_room():
     assert len(regions.take(2 * PAGE)) == 2 * PAGE
 
 
-def test_kept_regions_go_back_to_the_system_when_another_size_needs_their_room():
+def test_closing_gives_back_what_is_free_and_leaves_what_is_in_use():
     regions = Regions(4 * PAGE)
-    region = regions.take(3 * PAGE)
-    gone = weakref.ref(region)
-    regions.give(region)
-    del region
-    assert gone() is not None
-    regions.take(2 * PAGE)
-    assert gone() is None
-
-
-def test_closing_gives_back_what_is_kept_and_leaves_what_is_in_use():
-    regions = Regions(4 * PAGE)
-    used, kept = regions.take(PAGE), regions.take(2 * PAGE)
-    gone = weakref.ref(kept)
-    regions.give(kept)
-    del kept
+    used, free = regions.take(PAGE), regions.take(2 * PAGE)
+    used[:4] = free[:4] = b"left"
+    regions.give(free)
     regions.close()
-    assert gone() is None
-    used[:3] = b"abc"
-    assert regions.used == PAGE
+    assert bytes(used[:4]) == b"left"
+    assert bytes(regions.take(2 * PAGE)[:4]) == bytes(4)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.lists(st.one_of(st.integers(1, 5), st.none()), max_size=40))
-def test_regions_never_hold_more_than_their_limit(limit, moves):
-    """A number takes so many pages, None gives the oldest back; what is in use and kept stays under the limit."""
+def there(slab):
+    """Return the bytes of a mapping that the system has given memory for."""
+    count = len(slab) // PAGE
+    vector = (ctypes.c_ubyte * count)()
+    start = ctypes.addressof(ctypes.c_char.from_buffer(slab))
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(len(slab)), vector) == 0
+    return sum(byte & 1 for byte in vector) * PAGE
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 12), st.lists(st.one_of(st.integers(1, 5), st.none()), max_size=40), st.randoms())
+def test_regions_never_hold_more_than_their_limit_and_never_overlap(limit, moves, random):
+    """A number takes so many pages, None gives any back; what is in use and what is free stay under the limit."""
     regions, held, peak = Regions(limit * PAGE), [], 0
-    for move in moves:
+    for number, move in enumerate(moves):
         if move is None:
             if held:
-                regions.give(held.pop(0))
-        elif move + sum(len(region) for region in held) // PAGE <= limit:
-            held.append(regions.take(move * PAGE))
+                regions.give(held.pop(random.randrange(len(held)))[0])
+        elif move + sum(len(region) for region, _ in held) // PAGE <= limit:
+            held.append((regions.take(move * PAGE), number))
+            held[-1][0][:] = bytes([number]) * (move * PAGE)
         else:
             with pytest.raises(UsageError):
                 regions.take(move * PAGE)
-        in_use = sum(len(region) for region in held)
-        kept = sum(len(region) for same in regions._kept.values() for region in same)
+        in_use = sum(len(region) for region, _ in held)
         peak = max(peak, in_use)
-        assert regions.used == in_use
-        assert regions.peak == peak
-        assert in_use + kept <= limit * PAGE
-        assert len({id(region) for region in held}) == len(held)
+        assert (regions.used, regions.peak) == (in_use, peak)
+        assert there(regions._slab) + regions._beside <= limit * PAGE
+        assert all(bytes(region) == bytes([byte]) * len(region) for region, byte in held)
 
 
 @pytest.fixture(params=["direct", "cached"])

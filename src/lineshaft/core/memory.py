@@ -15,23 +15,27 @@ import mmap
 import os
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 from lineshaft.core.durable import crash_point, disk_operation
 from lineshaft.errors import StorageError, UsageError
 
+Result = TypeVar("Result")
 PAGE = 4096
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*\Z", re.IGNORECASE)
 _C = ctypes.CDLL(None) if sys.platform == "linux" else None
 _trim, _tune = getattr(_C, "malloc_trim", None), getattr(_C, "mallopt", None)
-_MAPPED_FROM = -3  # glibc's M_MMAP_THRESHOLD
+_MAPPED_FROM, _TRIMMED_FROM = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 _DROP = getattr(os, "POSIX_FADV_DONTNEED", None)
+_LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
+_HUGE = 1 << 22  # bytes from which memory is asked for in large pages
 
 
 def parse_size(text: str | float) -> int:
@@ -102,29 +106,52 @@ def outside_the_heap() -> Iterator[None]:
     finally:
         if _tune is not None:
             _tune(_MAPPED_FROM, 1 << 25)  # the most that glibc allows, and where its rule ends up
+            _tune(_TRIMMED_FROM, 1 << 26)  # else it would stay at 128 KB: freed and asked for again at every turn
+
+
+def in_another_heap(work: Callable[[], Result]) -> Result:
+    """Run work in a thread of its own, so that what it leaves lies in another heap of the C library than this one's.
+
+    Small things that outlive large ones beside them keep the room of those from being used as a whole again.
+    """
+    with ThreadPoolExecutor(1, "lineshaft-heap") as pool:
+        return pool.submit(work).result()
+
+
+Region = memoryview | mmap.mmap
 
 
 class Regions:
-    """Page-aligned memory; what is given back is kept for the next that asks for the same size.
+    """Page-aligned memory that is used again and again: pages that the system gave once are not asked for twice.
+
+    ::
+
+        slab   | in use |  free  | in use      | free |        a region is cut from the smallest free piece that fits;
+                                                               where none does, free pages go back to the system and
+                                                               the region is a mapping of its own
 
     Parameters
     ----------
     limit
-        Bytes that may be held, in use or kept.
+        Bytes that may be held, in use or free.
 
     Attributes
     ----------
     used, peak
         Bytes in use now, and at most so far.
+    apart
+        How many regions found no piece of the slab.
 
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.used, self.peak = limit, 0, 0
-        self._kept: dict[int, list[mmap.mmap]] = defaultdict(list)
-        self._held = 0
+        self.limit, self.used, self.peak, self.apart = limit, 0, 0, 0
+        self._beside = 0  # bytes in use that are not in the slab: so many of its free pages are with the system
+        self._slab = anonymous(max(limit, PAGE))
+        self._free = {0: limit // PAGE * PAGE}  # offset -> bytes, no two of them neighbours
+        self._taken: dict[int, int] = {}  # id of a region -> its offset
 
-    def take(self, size: int) -> mmap.mmap:
+    def take(self, size: int) -> memoryview:
         """Return a region of at least so many bytes, whole pages; its content is arbitrary."""
         size = pages(size)
         if self.used + size > self.limit:
@@ -134,27 +161,55 @@ class Regions:
             )
         self.used += size
         self.peak = max(self.peak, self.used)
-        if self._kept[size]:
-            return self._kept[size].pop()
-        self._shrink(self.limit - size)
-        self._held += size
-        return mmap.mmap(-1, size)
+        fitting = [(long, offset) for offset, long in self._free.items() if long >= size]
+        if not fitting:
+            self._drop(size)
+            self.apart += 1
+            self._beside += size
+            return memoryview(anonymous(size))
+        long, offset = min(fitting)
+        del self._free[offset]
+        if long > size:
+            self._free[offset + size] = long - size
+        region = memoryview(self._slab)[offset : offset + size]
+        self._taken[id(region)] = offset
+        return region
 
-    def give(self, region: mmap.mmap) -> None:
+    def give(self, region: Region) -> None:
         """Take a region back; nothing may look into it any more."""
-        self.used -= len(region)
-        self._kept[len(region)].append(region)
+        size = len(region)
+        self.used -= size
+        offset = self._taken.pop(id(region), None)
+        if offset is None:
+            self._beside -= size
+            return  # unmapped with its last reference
+        if self._beside:
+            self._slab.madvise(mmap.MADV_DONTNEED, offset, size)
+        after = self._free.pop(offset + size, 0)
+        before = next((start for start, long in self._free.items() if start + long == offset), offset)
+        self._free[before] = offset + size + after - before
 
     def close(self) -> None:
-        """Give what is kept back to the system."""
-        self._shrink(0)
+        """Give what is free back to the system."""
+        self._drop(self.limit)
 
-    def _shrink(self, limit: int) -> None:
-        """Unmap kept regions until at most so many bytes are held."""
-        for size, kept in self._kept.items():
-            while kept and self._held > limit:
-                self._held -= size
-                kept.pop()  # unmapped with its last reference
+    def _drop(self, size: int) -> None:
+        """Give free pages back, until it is so many bytes or all."""
+        for offset, long in sorted(self._free.items(), key=lambda piece: -piece[1]):
+            if size <= 0:
+                break
+            part = min(long, pages(size))
+            self._slab.madvise(mmap.MADV_DONTNEED, offset, part)
+            size -= part
+
+
+def anonymous(size: int) -> mmap.mmap:
+    """Return memory of this process's own, whole pages, that no file stands behind."""
+    memory = mmap.mmap(-1, pages(size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= _HUGE and _LARGE_PAGES is not None:
+        with suppress(OSError):  # a system without them
+            memory.madvise(_LARGE_PAGES)
+    return memory
 
 
 class SpillFile:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from lineshaft.core.memory import anonymous
+
 if TYPE_CHECKING:
     from lineshaft.train.program.actions import Object
 
@@ -40,7 +42,7 @@ class InMemory:
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
         if item not in self.kept:
-            self.kept[item] = mmap.mmap(-1, len(content))
+            self.kept[item] = anonymous(len(content))
         self.kept[item][:] = content
 
     def whole(self, item: Object, size: int) -> mmap.mmap:

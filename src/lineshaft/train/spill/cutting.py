@@ -8,12 +8,13 @@
                    (all gradients where they are clipped)         and the inputs of units x micro-batches
                    + room for objects: three shards or more, so that one is used, one comes and one goes
 
-and in all of them a spare part, because freed memory does not leave the process at once.
+and in all of them some slack: the C library keeps freed memory in pieces, about half as much again as is in use of what
+comes and goes (activations and gradients; inputs of units have memory of their own), and the process grows a little
+besides.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 Way = Literal["resident", "checkpointed", "spilled"]
 WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")
 ROTATING = 3
-SPARE = 0.15  # of a budget, for what the C library holds beyond what is asked of it
+ENOUGH = 1.25  # shards in memory with which a step still goes on
+SLACK = 0.5  # of activations and gradients
+SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
 
 
@@ -70,6 +73,8 @@ class Cut:
         Whether the model draws from the generators of Python or numpy.
     fixed
         Bytes that are held beside objects.
+    heap
+        Those among them that come and go.
     largest
         Bytes of the largest shard's objects: the least room for objects.
 
@@ -83,6 +88,7 @@ class Cut:
     by_micro: bool
     elsewhere: bool
     fixed: int
+    heap: int
     largest: int
 
     @property
@@ -93,7 +99,22 @@ class Cut:
     @property
     def comfort(self) -> int:
         """The budget from which nothing waits for room that could be there."""
-        return math.ceil((self.fixed + ROTATING * self.largest) / (1 - SPARE))
+        return self.held(ROTATING * self.largest)
+
+    def held(self, room: int) -> int:
+        """Return the bytes that training holds with so much room for objects."""
+        needed = self.fixed + int(SLACK * self.heap) + room
+        return needed + min(int(needed * SPARE / (1 - SPARE)), MOST_SPARE)
+
+    def room(self, budget: int, extra: int = 0) -> int:
+        """Return the bytes for objects that a budget leaves; where that is hardly enough, slack gives way.
+
+        ``extra``: bytes that units need for the time of their run.
+        """
+        if self.way != "spilled":
+            return 0
+        spared = budget - min(int(SPARE * budget), MOST_SPARE) - self.fixed - int(SLACK * self.heap) - extra
+        return max(spared, min(budget - self.fixed, int(ENOUGH * self.largest)))
 
 
 @dataclass(frozen=True)
@@ -198,8 +219,9 @@ def _weigh(
     fixed = sum(weights[n].moved + weights[n].gradient * (1 + load.micros) for n in shared)
     fixed += (load.micros if spilled else 1) * (glue + inputs)
     gradients = [sum(weights[name].gradient for name in names) for names in owned]
-    fixed += max(gradients) if spilled and not load.all_gradients else sum(gradients)
-    fixed += max(sum(units[number].keeps for number in numbers) for numbers in shards)
+    heap = max(gradients) if spilled and not load.all_gradients else sum(gradients)
+    heap += max(sum(units[number].keeps for number in numbers) for numbers in shards)
+    fixed += heap
     objects = [
         pages(sum(weights[name].value for name in names)) + pages(sum(weights[name].state for name in names))
         for names in owned
@@ -215,5 +237,6 @@ def _weigh(
         by_micro=by_micro or not spilled,
         elsewhere=load.observed.drew_elsewhere,
         fixed=fixed if spilled else fixed + sum(objects),
+        heap=heap,
         largest=max(objects) if spilled else 0,
     )

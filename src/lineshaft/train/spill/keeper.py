@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from lineshaft.core.artifact import digest_of
+from lineshaft.core.memory import anonymous
 from lineshaft.errors import TrainingError
 from lineshaft.train import snapshot
 from lineshaft.train.spill.below import InMemory, TwoLevels
@@ -28,6 +28,7 @@ from lineshaft.train.spill.slots import Slots, open_slots
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
+    from lineshaft.core.memory import Region
     from lineshaft.train.checkpoint import Checkpoints
     from lineshaft.train.program.actions import Object
     from lineshaft.train.snapshot import Training, Watcher
@@ -127,7 +128,7 @@ class Keeper:
         sizes = paged.sizes()
         for item in self.below.chosen:
             if item.what == "p" or paged.parts[item.shard].born:
-                region = mmap.mmap(-1, sizes[item])
+                region = anonymous(sizes[item])
                 self.below.files.read(item, memoryview(region))
                 self.below.memory.kept[item] = region
 
@@ -159,7 +160,7 @@ def open_keeper(where: Checkpoints, training: Training, paged: Paged, chosen: fr
 def _verify(commit: Commit, folder: Path, slots: Slots, layout: str) -> None:
     """Read all that a commit names."""
     own = slots if commit.layout == layout else open_slots(folder / commit.layout, commit.sizes)
-    buffer = mmap.mmap(-1, max(commit.sizes.values()))
+    buffer = anonymous(max(commit.sizes.values()))
     own.verify(commit.objects, memoryview(buffer))
     if own is not slots:
         own.close()
@@ -193,7 +194,7 @@ def _migrate(commit: Commit, folder: Path, paged: Paged) -> None:
     old = open_slots(folder / commit.layout, commit.sizes)
     new = paged.places()
 
-    def fill(item: Object, region: mmap.mmap) -> None:
+    def fill(item: Object, region: Region) -> None:
         flat = torch.frombuffer(region, dtype=torch.uint8)
         flat.zero_()
         for name, (own, place) in new.items():

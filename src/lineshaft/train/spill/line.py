@@ -13,7 +13,6 @@ checkpointing as in torch.utils.checkpoint, cut open: what happens at a unit is 
 
 from __future__ import annotations
 
-import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import torch
 from torch import nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
-from lineshaft.core.memory import pages
+from lineshaft.core.memory import anonymous
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.calls import foreign, original, tensors_of, with_tensors
 
@@ -215,7 +214,7 @@ def _apart(value: torch.Tensor) -> torch.Tensor:
     """
     if value.nbytes < LARGE or value.device.type != "cpu" or not value.is_contiguous():
         return value.clone()
-    flat = torch.frombuffer(mmap.mmap(-1, pages(value.nbytes)), dtype=torch.uint8)[: value.nbytes]
+    flat = torch.frombuffer(anonymous(value.nbytes), dtype=torch.uint8)[: value.nbytes]
     return flat.view(value.dtype).view(value.shape).copy_(value)
 
 

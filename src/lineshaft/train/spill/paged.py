@@ -11,7 +11,6 @@ A parameter that is not in memory has its shape and type, and not-a-number every
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from lineshaft.core.memory import Regions, pages
+from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
 from lineshaft.errors import TrainingError
 from lineshaft.train.program.actions import Object
 from lineshaft.train.spill.stepping import Form, only
@@ -126,7 +125,7 @@ class Paged:
     optimizer: torch.optim.Optimizer
     regions: Regions
     below: Below
-    resident: dict[Object, mmap.mmap] = field(default_factory=dict)
+    resident: dict[Object, Region] = field(default_factory=dict)
 
     def sizes(self) -> dict[Object, int]:
         """Return the bytes of every object."""
@@ -145,7 +144,7 @@ class Paged:
                 found |= {f"{name} {what}": (Object(k, "s"), own) for what, own in part.kept[name].items()}
         return found
 
-    def send_below(self, fill: Callable[[Object, mmap.mmap], None] | None = None, *, kept: bool = False) -> None:
+    def send_below(self, fill: Callable[[Object, Region], None] | None = None, *, kept: bool = False) -> None:
         """Bring all parameters from where they are, or as ``fill`` gives them, to below, one shard at a time.
 
         Pinned ones go there only where states are ``kept``.
@@ -156,7 +155,7 @@ class Paged:
             if not size or (item.what == "s" and fill is None and not made and not part.pinned):
                 continue
             part.born = part.born or made
-            region = mmap.mmap(-1, size) if part.pinned else self.regions.take(size)
+            region = anonymous(size) if part.pinned else self.regions.take(size)
             self.resident[item] = region
             if fill is not None:
                 fill(item, region)
@@ -173,7 +172,7 @@ class Paged:
         for item, size in self.sizes().items():
             part = self.parts[item.shard]
             if size and part.pinned:
-                self.resident[item] = mmap.mmap(-1, size)
+                self.resident[item] = anonymous(size)
                 if item.what == "p" or part.born:
                     self.below.read(item, memoryview(self.resident[item]))
                 self._bind(item, self.resident[item])
@@ -236,7 +235,8 @@ class Paged:
             with only(self.optimizer, trained):
                 self.optimizer.step()
         else:
-            self._first_step(shard, trained)
+            with outside_the_heap():
+                in_another_heap(lambda: self._first_step(shard, trained))
         for name, parameter in part.parameters.items():
             parameter.grad = None
             self._require_in_place(shard, name, parameter)
@@ -271,7 +271,7 @@ class Paged:
             for what in part.kept[name]
         )
 
-    def _collect(self, item: Object, region: mmap.mmap) -> None:
+    def _collect(self, item: Object, region: Region) -> None:
         """Copy a shard's parameters, or what is kept for them, into a region."""
         flat = torch.frombuffer(region, dtype=torch.uint8)
         part = self.parts[item.shard]
@@ -283,7 +283,7 @@ class Paged:
                 for what, place in part.kept[name].items():
                     place.view(flat).copy_(state[what])
 
-    def _bind(self, item: Object, region: mmap.mmap) -> None:
+    def _bind(self, item: Object, region: Region) -> None:
         """Point a shard's parameters, or what is kept for them, into a region."""
         flat = torch.frombuffer(region, dtype=torch.uint8)
         part = self.parts[item.shard]

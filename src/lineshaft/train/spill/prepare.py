@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lineshaft.core.memory import Regions, give_back, outside_the_heap, parse_size, resident
+from lineshaft.core.memory import Regions, give_back, in_another_heap, outside_the_heap, parse_size, resident
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
@@ -20,7 +20,7 @@ from lineshaft.train.loop import autocast
 from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import SPARE, WAYS, Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.cutting import WAYS, Cut, Load, Way, Weight, cut, least, require_room
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
 from lineshaft.train.spill.line import Line, Loss
@@ -142,7 +142,7 @@ def cradled(make: Callable[[], Training], folder: str | Path | None) -> Iterator
     """Make a training with its parameters in a file; after the block nothing may be there any more."""
     cradle = Cradle(folder)
     try:
-        with cradle.holding():
+        with cradle.holding(), outside_the_heap():
             training = make()
         yield training
     finally:
@@ -172,9 +172,10 @@ def examine(
     require_room(smallest, budget.device, len(micros))
     made = _different([cut(load, budget.device, way) for way in WAYS])
     finest = max((one for one in made if one.least <= budget.device), key=lambda one: len(one.units))
-    rehearsed = _rehearse(training, settings, micro, finest)
-    where = Path(folder or tempfile.gettempdir())
-    machine = Machine(disk_rate(where), memory_rate(), step_rate(training.optimizer))
+    rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, finest))
+    step = in_another_heap(lambda: step_rate(training.optimizer))
+    machine = Machine(disk_rate(Path(folder or tempfile.gettempdir())), memory_rate(), step)
+    give_back()
     options = []
     for one in made:
         sizes = moved_sizes(_parts(training, one, forms))
@@ -215,7 +216,7 @@ def _send_below(
     """Send a model below and return what steps it."""
     made = chosen.cut
     paged = Paged(_parts(training, made, examined.forms), training.optimizer, Regions(chosen.room), InMemory())
-    ceiling = budget.held + budget.device - int(SPARE / 3 * budget.device)
+    ceiling = budget.held + budget.device
     if budget.dram is None:
         ceiling += sum(paged.moved().values())
     else:

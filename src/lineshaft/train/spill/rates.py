@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 import threading
 import time
@@ -12,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lineshaft.core.memory import SpillFile, pages
+from lineshaft.core.memory import SpillFile, anonymous, pages
 from lineshaft.train.spill.stepping import step_seconds
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def disk_rate(folder: Path, size: int = TRIED) -> Rate:
     size = pages(size)
     with tempfile.TemporaryDirectory(prefix="lineshaft-rate-", dir=folder) as scratch:
         file = SpillFile(Path(scratch) / "rate", 2 * size)
-        regions = [mmap.mmap(-1, size), mmap.mmap(-1, size)]
+        regions = [anonymous(size), anonymous(size)]
         try:
             for place, region in enumerate(regions):
                 file.write(place * size, memoryview(region))
@@ -58,7 +57,7 @@ def disk_rate(folder: Path, size: int = TRIED) -> Rate:
 @cache
 def memory_rate(size: int = TRIED) -> Rate:
     """Measure copying from memory to memory."""
-    one, other = mmap.mmap(-1, size), mmap.mmap(-1, size)
+    one, other = anonymous(size), anonymous(size)
 
     def copy() -> None:
         memoryview(one)[:] = memoryview(other)

@@ -17,10 +17,10 @@ from lineshaft.train.program.actions import Action, Object, Program
 from lineshaft.train.program.generate import Order, checkpointed, resident, spilled
 from lineshaft.train.program.place import place
 from lineshaft.train.program.price import Costs, Priced, price
-from lineshaft.train.spill.cutting import ROTATING, SPARE, Cut, Way, Weight
 from lineshaft.train.spill.rehearsal import GLUE
 
 if TYPE_CHECKING:
+    from lineshaft.train.spill.cutting import Cut, Way, Weight
     from lineshaft.train.spill.rates import Rate
     from lineshaft.train.spill.rehearsal import Rehearsed
 
@@ -89,14 +89,6 @@ def order_of(made: Cut, micros: int, *, by_micro: bool, trained: Sequence[int], 
     return (*order, Action("S", shards)) if shards in trained else order
 
 
-def room_for(made: Cut, budget: int, extra: int) -> int:
-    """Return the bytes for objects that a budget leaves: for three shards at least where that is possible."""
-    if made.way != "spilled":
-        return 0
-    spared = int((1 - SPARE) * budget) - made.fixed - extra
-    return max(spared, min(budget - made.fixed, ROTATING * made.largest))
-
-
 def option(
     made: Cut,
     budget: int,
@@ -110,7 +102,7 @@ def option(
 ) -> Option:
     """Price a cut."""
     extra = max((timed.extra for timed in rehearsed.timed), default=0)
-    room = room_for(made, max(budget, made.least), extra)
+    room = made.room(max(budget, made.least), extra)
     owned = [*made.owned, made.shared]
     trained = [k for k, names in enumerate(owned) if any(weights[name].gradient for name in names)]
     order = order_of(made, micros, by_micro=made.by_micro, trained=trained, together=together)
@@ -119,7 +111,7 @@ def option(
     costs = _costs(made, sizes, weights, rehearsed, machine, near)
     moved = {item: size for item, size in sizes.items() if size}
     held = min(room, sum(moved.values()))
-    return Option(made, room, made.fixed + extra + held, program, costs, price(program, costs))
+    return Option(made, room, made.held(held) + extra, program, costs, price(program, costs))
 
 
 def _costs(
