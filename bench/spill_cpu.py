@@ -7,9 +7,10 @@ are medians. Files are opened with O_DIRECT, past the page cache (``direct`` say
 
     python bench/spill_cpu.py [--quick]
 
-``main``: the CPU of the threads that compute; ``all``: with those that read and write. Beside it: no prefetch, no
-micro-batches in a visit, a commit that is waited for; and what a step costs at fewer tokens a visit, against the
-formula n >= 28 F / (8 W) of bytes that hide behind computing (half-duplex disk).
+``main``: the CPU of the threads that compute; ``all``: with those that read and write. Beside it: no
+prefetch; micro-batches of 128 tokens inside a visit, and each of them with visits of its own (both against the same in
+memory); a commit after every step, and one that is waited for; and what a step costs at fewer tokens a visit, against
+the formula n >= 28 F / (8 W) of bytes that hide behind computing (half-duplex disk).
 """
 
 import argparse
@@ -23,6 +24,7 @@ from clocks import Clocks, apart
 
 D, LAYERS, HEADS, LENGTH = 512, 32, 8, 128
 SHARE = 8
+SCRATCH = Path(__file__).resolve().parent / ".scratch"  # a folder on a disk: the system's may be in memory
 BARS = {"main": 1.10, "all": 1.25, "stalled": 0.02, "peak": 0.10}
 
 
@@ -72,16 +74,19 @@ def report(peer, ours):
 
 def other_ways(peer, steps):
     found = {}
+    small = {"micro": 128}
+    fair = {"micro_batches": run("memory", steps=steps, **small)}
+    fair["no_visits"] = fair["micro_batches"]
     for arm, options in (
         ("no_prefetch", {}),
-        ("micro_batches", {"micro": 128}),
-        ("no_visits", {"micro": 128}),
+        ("micro_batches", small),
+        ("no_visits", small),
         ("commit", {}),
         ("waited_commit", {}),
     ):
         one = run(arm, steps=steps, **options)
         found[arm] = {name: round(one[name], 3) for name in ("main", "all", "wall", "stalled")}
-        found[arm]["to_memory"] = round(one["main"] / best(peer, "main"), 3)
+        found[arm]["to_memory"] = round(one["main"] / best([fair[arm]] if arm in fair else peer, "main"), 3)
         print(f"{arm:14} {found[arm]}", flush=True)
     return found
 
@@ -89,12 +94,12 @@ def other_ways(peer, steps):
 def over_tokens(steps):
     """Return, for fewer and fewer tokens, the stall and the wall time against computing, and what the formula says."""
     found = []
-    for tokens in (512, 256, 128):
+    for tokens in (512, 256, 128, 64, 32, 16):
         one = run("spilled", steps=steps, tokens=tokens, micro=tokens)
         needed = 28 * one["flops"] / (8 * one["rate"])
+        slowdown, expected = one["wall"] / (one["wall"] - one["stalled"]), max(1.0, needed / tokens)
         found.append({
-            "tokens": tokens, "needed": round(needed), "slowdown": round(one["wall"] / (one["wall"] - one["stalled"]), 3),
-            "expected": round(max(1.0, needed / tokens), 3),
+            "tokens": tokens, "needed": round(needed), "slowdown": round(slowdown, 3), "expected": round(expected, 3),
         })  # fmt: skip
         print(f"curve {found[-1]}", flush=True)
     return found
@@ -117,8 +122,9 @@ def summary(peer, ours, variants, curve):
     return {
         "name": "spill_cpu", "ours": round(best(ours, "main"), 3), "peer": round(best(peer, "main"), 3),
         "ratio": round(main_ratio, 3), "bar": BARS["main"], "holds": all(holds.values()),
-        "all_threads": round(all_ratio, 3), "stalled": round(stalled, 4), "peak_over_plan": [round(one, 3) for one in over],
-        "peak": [one["peak"] for one in ours], "budget": ours[0]["budget"], "state": ours[0]["state"],
+        "all_threads": round(all_ratio, 3), "stalled": round(stalled, 4),
+        "peak_over_plan": [round(one, 3) for one in over], "peak": [one["peak"] for one in ours],
+        "budget": ours[0]["budget"], "state": ours[0]["state"],
         "peak_in_memory": peer[0]["peak"], "plan_seconds_off": [round(one, 3) for one in time_off],
         "direct": ours[0]["direct"], "each": holds, "variants": variants, "curve": curve,
     }  # fmt: skip
@@ -154,10 +160,11 @@ def train(arm, tokens, micro, steps):
     def loss(outputs, target):
         return functional.cross_entropy(outputs, target, reduction="none")
 
-    rows = tokens // LENGTH
+    length = min(LENGTH, tokens)
+    rows = tokens // length
     generator = torch.Generator().manual_seed(0)
     batches = [
-        (torch.randn(rows, LENGTH, D, generator=generator), torch.randint(0, 10, (rows,), generator=generator))
+        (torch.randn(rows, length, D, generator=generator), torch.randint(0, 10, (rows,), generator=generator))
         for _ in range(2)
     ]
     warm_up(nn.TransformerEncoderLayer(D, HEADS, 4 * D, 0.1, batch_first=True, norm_first=True), batches[0][0])
@@ -167,17 +174,16 @@ def train(arm, tokens, micro, steps):
         spilled.place = functools.partial(place.place, prefetch=False)
     if arm == "no_visits":
         spilled.order_of = by_micro_batch
-    with tempfile.TemporaryDirectory(prefix="spill-cpu-", dir=Path.cwd()) as folder:
+    SCRATCH.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         options = {} if arm == "memory" else {"memory": budget, "spill": folder}
         if "commit" in arm:
             options = {"memory": budget, "checkpoint": folder}
         if arm == "waited_commit":
             wait_for_commits(spilled.Spilled)
+        options |= {"optimizer": ls.adamw(lr=1e-4), "steps": steps, "micro_batch": micro // length}
         with Clocks(batches, steps) as clocks:
-            fit = ls.train.fit(
-                Net, clocks, loss, optimizer=ls.adamw(lr=1e-4), steps=steps, micro_batch=micro // LENGTH, progress=False,
-                **options,
-            )  # fmt: skip
+            fit = ls.train.fit(Net, clocks, loss, progress=False, **options)
         found = clocks.result(warm=3) | {"losses": fit.losses, "state": state, "budget": budget}
         if arm != "memory":
             found |= measured(fit, tokens, Path(folder))

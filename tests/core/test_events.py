@@ -50,11 +50,11 @@ def test_a_listener_may_leave_while_it_listens():
 def test_progress_begins_advances_and_ends_even_on_failure():
     heard = []
     with pytest.raises(KeyError), listening(heard.append), progress("train", 10, unit="steps") as advance:
-        advance(3)
+        advance(3, "42 rows/s")
         raise KeyError
     assert [event.kind for event in heard] == ["progress.begin", "progress.advance", "progress.end"]
     assert heard[0].facts == {"name": "train", "total": 10, "unit": "steps"}
-    assert heard[1].facts == {"name": "train", "amount": 3}
+    assert heard[1].facts == {"name": "train", "amount": 3, "note": "42 rows/s"}
 
 
 def test_what_happened_elsewhere_is_told_with_its_time_and_in_the_name_of_the_present_run():

@@ -7,7 +7,6 @@ import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from pages import ROOT, blocks, command, write
 
 import lineshaft as ls
@@ -71,8 +70,6 @@ def test_the_table_of_stages_names_the_packages_and_public_names():
 def test_what_is_said_not_to_work_is_not_there():
     for name in ("incremental", "occlusion_map"):
         assert name not in ls.__all__
-    with pytest.raises(AttributeError):
-        ls.train.plan
 
 
 def test_the_commands_behind_the_claims_exist():

@@ -227,6 +227,18 @@ def test_successive_halving_trains_on_the_better_half_and_ends_with_the_same_mod
     assert job.run()["executed"] == 0
 
 
+def test_a_search_in_a_budget_is_the_same_search(fresh, done, clean):
+    """Where a training runs changes nothing that it makes, so another budget repeats nothing."""
+    budget = ("labels, space=SPACE)", 'labels, space=SPACE, memory="30KB")')
+    job = fresh(budget)
+    job.run()
+    assert job.state().outputs == clean.state.outputs
+    job.edit(('memory="30KB"', 'memory="40KB"'))
+    assert job.run()["executed"] == 0
+    done.edit(budget)
+    assert done.run()["executed"] == 0
+
+
 def test_a_random_search_draws_the_same_candidates_every_time(fresh):
     job = fresh(("labels, space=SPACE)", 'labels, space=SPACE, how="random", n=2, seed=3)'))
     job.run()

@@ -13,6 +13,7 @@ import lineshaft as ls
 from lineshaft.core.codec import encode
 from lineshaft.errors import DataError, Diverged, TrainingError, UsageError
 from lineshaft.train.history import evaluate
+from lineshaft.train.spill import prepare
 from lineshaft.train.targets import Targets
 from lineshaft.train.trainer import Shuffled, train
 
@@ -238,3 +239,29 @@ def test_deterministic_kernels_are_given_back():
     train(recipe, *learnable(), classes=2, epochs=1)
     assert seen == [True]
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.fixture(params=["resident", "checkpointed", "spilled"])
+def within_memory(request, monkeypatch):
+    def ranked(options, budget):
+        return sorted(options, key=lambda option: option.cut.way != request.param)
+
+    monkeypatch.setattr(prepare, "ranked", ranked)
+    return RECIPE.with_({"model.width": 32, "memory": "60KB", "micro_batch": 5})
+
+
+@pytest.mark.parametrize("patience", [None, 2])
+def test_a_budget_changes_no_byte(within_memory, patience, tmp_path):
+    recipe = within_memory.with_({"patience": patience})
+    data = *learnable(), learnable(40, 1)
+    whole = stored(train(recipe.with_({"memory": None}), *data, classes=2))
+    assert stored(train(recipe, *data, classes=2)) == whole
+    assert stored(train(recipe, *data, classes=2, checkpoint=tmp_path)) == whole
+
+
+def test_in_a_budget_too_training_goes_on_from_an_earlier_one(within_memory):
+    data = *learnable(), learnable(40, 1)
+    whole = train(within_memory.with_({"memory": None}), *data, classes=2)
+    for first, second in ((within_memory, within_memory), (within_memory.with_({"memory": None}), within_memory)):
+        begun = train(first, *data, classes=2, epochs=2)
+        assert stored(train(second, *data, classes=2, start=begun.snapshot)) == stored(whole)

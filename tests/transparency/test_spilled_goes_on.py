@@ -8,7 +8,7 @@ import pytest
 import torch
 from plain_loop import all_state, assert_same_bits
 from torch import nn
-from zoo import ZOO, Case, mlp, numbers, spilled
+from zoo import ZOO, Case, mlp, numbers, row_loss, spilled
 
 import lineshaft as ls
 from lineshaft.core import durable
@@ -163,3 +163,24 @@ def test_an_interrupt_leaves_the_last_step_committed(tmp_path):
         spilled(Case(mlp, Interrupting(numbers()), 40_000), epochs=2, checkpoint=tmp_path)
     resumed = spilled(Case(mlp, numbers(), 40_000), epochs=2, checkpoint=tmp_path)
     same(resumed, spilled(ZOO["mlp"], epochs=2))
+
+
+def test_an_interrupt_within_a_step_costs_that_step_and_no_other(tmp_path):
+    calls = []
+
+    def loss(outputs, target):
+        calls.append(len(outputs))
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return row_loss(outputs, target)
+
+    stop = 1 << 30
+    whole = spilled(ZOO["mlp"], epochs=2, loss=loss)
+    before, calls[:] = len(calls) - len(whole.losses), []  # the calls of pilot and rehearsal
+    stop = before + 6
+    with pytest.raises(KeyboardInterrupt):
+        spilled(ZOO["mlp"], epochs=2, loss=loss, checkpoint=tmp_path)
+    stop, calls[:] = 1 << 30, []
+    resumed = spilled(ZOO["mlp"], epochs=2, loss=loss, checkpoint=tmp_path)
+    same(resumed, whole)
+    assert len(calls) == before + len(whole.losses) - 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from plain_loop import Tied, all_state, assert_same_bits, batches, norm_net, plain
@@ -216,6 +218,35 @@ def test_a_loss_that_is_no_number_is_refused_before_anything_is_stepped():
         spilled(Case(model, data[1:], 40_000))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("poisoned", "named"),
+    [
+        ("parts.1.0.bias", r"it came out of 'parts\.1.*', in shard 1 of 0 to "),
+        ("head.bias", r"it came out of 'head', in shard \d of 0 to "),
+        ("input", r"it came out of 'parts\.0.*', in shard 0 of 0 to "),
+        ("loss", r"the model's last outputs are finite, so it came from the loss"),
+    ],
+)
+def test_a_loss_that_is_no_number_names_step_and_shard(poisoned, named):
+    def make():
+        parts = [nn.Sequential(nn.Linear(12 if not k else 48, 48), nn.Tanh()) for k in range(4)]
+        model = nn.Sequential(OrderedDict(parts=nn.Sequential(*parts), head=nn.Linear(48, 3)))
+        if poisoned in dict(model.named_parameters()):
+            with torch.no_grad():
+                model.get_parameter(poisoned)[0] = float("nan")
+        return model
+
+    data = numbers()
+    if poisoned == "input":
+        data[0][0][0, 0] = float("nan")
+
+    def loss(outputs, target):
+        return row_loss(outputs, target) * (float("inf") if poisoned == "loss" else 1)
+
+    with pytest.raises(Diverged, match=r"the loss of step 1 \(epoch 1, batch 1\) is (nan|inf); " + named):
+        spilled(Case(make, data, 90_000), loss=loss, micro_batch=3)
 
 
 def test_an_optimizer_that_couples_parameters_is_refused_by_name():

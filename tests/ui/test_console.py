@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from lineshaft.core.bars import printable
 from lineshaft.core.events import emit, listening
-from lineshaft.ui.console import Console, printable
+from lineshaft.ui.console import Console
 
 METRIC = {"value": 0.5, "low": 0.25, "high": 0.75}
 METRICS = dict.fromkeys(("accuracy", "f1", "log_loss", "ece"), METRIC)

@@ -48,7 +48,7 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
 
 def tell(text: str) -> None:
     """Print a line on standard error."""
-    from lineshaft.ui.console import printable
+    from lineshaft.core.bars import printable
 
     print(printable(text), file=sys.stderr, flush=True)
 

@@ -15,7 +15,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document as
 
 def say(text: str) -> None:
     """Print text for people."""
-    from lineshaft.ui.console import printable
+    from lineshaft.core.bars import printable
 
     _print(printable(text), sys.stdout)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ class Event:
     at: float
     facts: dict[str, Any]
     run: str | None = None
+
+
+class Advance(Protocol):
+    """Say that so much more is done."""
+
+    def __call__(self, amount: float, note: str = "") -> None:
+        """Say that so much more is done, with a note for people."""
 
 
 Listener = Callable[[Event], None]
@@ -77,13 +84,18 @@ def _run() -> str | None:
     return run
 
 
+def heard() -> bool:
+    """Say whether anybody listens."""
+    return bool(_listeners)
+
+
 @contextmanager
-def progress(name: str, total: float | None = None, unit: str = "rows") -> Iterator[Callable[[float], None]]:
-    """Report long work: yields a function to call with the amount done since the last call."""
+def progress(name: str, total: float | None = None, unit: str = "rows") -> Iterator[Advance]:
+    """Report long work: yields a function to call with the amount done since the last call, and a note for people."""
     emit("progress.begin", name=name, total=total, unit=unit)
 
-    def advance(amount: float) -> None:
-        emit("progress.advance", name=name, amount=amount)
+    def advance(amount: float, note: str = "") -> None:
+        emit("progress.advance", name=name, amount=amount, note=note)
 
     try:
         yield advance

@@ -106,7 +106,7 @@ def outside_the_heap() -> Iterator[None]:
     finally:
         if _tune is not None:
             _tune(_MAPPED_FROM, 1 << 25)  # the most that glibc allows, and where its rule ends up
-            _tune(_TRIMMED_FROM, 1 << 26)  # else it would stay at 128 KB: freed and asked for again at every turn
+            _tune(_TRIMMED_FROM, 1 << 22)  # of heaps that threads leave behind, `give_back` takes all but so much
 
 
 def in_another_heap(work: Callable[[], Result]) -> Result:

@@ -331,6 +331,7 @@ class Run:
         metric: str = "validation_loss",
         validation: float = 0.2,
         seed: int = 0,
+        memory: Any = None,
     ) -> Search:
         """Train the candidates of a space and keep the best.
 
@@ -352,9 +353,12 @@ class Run:
             Share of the labelled rows (whole groups, where rows have a group) held out to decide by.
         seed
             Of the drawing of candidates and of the validation rows.
+        memory
+            What each training may hold, as in `lineshaft.train.fit`; None: what the recipe says. It changes no bit of
+            the models, so that a search in another budget is the same search.
 
         """
-        plan = training.Plan(recipe, labels.task, space, how, n, halving, metric, validation, seed)
+        plan = training.Plan(recipe, labels.task, space, how, n, halving, metric, validation, seed, memory)
         return training.select(self, plan, rows, labels)
 
     def evaluate(

@@ -51,6 +51,7 @@ class Plan:
     metric: str
     validation: float
     seed: int
+    memory: Any = None
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -128,7 +129,7 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
     winner = trainer.states[selection.best]
     inputs = {"state": winner} | ({"schema": rows.schema} if rows.schema is not None else {})
     how = {
-        "recipe": plan.recipe.with_(candidates[selection.best]),
+        "recipe": plan.recipe.with_({**candidates[selection.best], "memory": None}),
         "task": plan.task,
         "schema_digest": rows.schema and rows.schema.digest,
         "where": where,
@@ -183,8 +184,10 @@ class _Trainer:
         }
         if number in self.states:
             inputs["start"] = self.states[number]
+        recipe = plan.recipe.with_(changes)
+        memory = recipe.memory if plan.memory is None else plan.memory
         how = {
-            "recipe": plan.recipe.with_(changes),
+            "recipe": recipe.with_({"memory": None}),
             "epochs": epochs,
             "task": plan.task,
             "group": self.rows.group,
@@ -193,7 +196,8 @@ class _Trainer:
         }
         name = f"train {plan.recipe.builder.__name__}{f' [{shown}]' if shown else ''}"
         outputs = {"state": "Tensors", "curves": "Report"}
-        return make(name, train, inputs, outputs, how, resumable=True, aside={"rows": self.rows.artifact})
+        aside = {"rows": self.rows.artifact, "memory": memory}  # it changes no bit
+        return make(name, train, inputs, outputs, how, resumable=True, aside=aside)
 
 
 def train(
@@ -208,10 +212,12 @@ def train(
     seed: int,
     work: Path,
     start: Tensors | None = None,
+    memory: Any = None,
 ) -> dict[str, Any]:
-    """Train one candidate up to some epochs; resumes from ``work`` after a kill."""
+    """Train one candidate up to some epochs, in so much memory; resumes from ``work`` after a kill."""
     from lineshaft.train.trainer import train as run_training
 
+    recipe = recipe.with_({"memory": memory})
     learning, held = examples(rows, labels, tensors, recipe, group, validation, seed)
     try:
         k = len(task.classes)

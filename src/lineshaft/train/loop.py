@@ -16,8 +16,10 @@ the gradient by rounding only. Results are those of the caller's thread count an
 from __future__ import annotations
 
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +28,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
+from lineshaft.core.bars import watched
+from lineshaft.core.events import Advance
 from lineshaft.core.events import progress as shown
 from lineshaft.errors import Diverged, TrainingError, UsageError
 from lineshaft.train import randomness
@@ -171,8 +175,7 @@ def fit(
 
 def require_cpu(devices: Any) -> None:
     """Refuse devices that training cannot use."""
-    names = [devices] if isinstance(devices, str) else list(devices or ["cpu"])
-    if names != ["cpu"]:
+    if devices not in (None, "cpu", ["cpu"], ("cpu",)):
         raise UsageError(f"devices={devices!r}: training uses one device, 'cpu'; leave it out")
 
 
@@ -184,6 +187,8 @@ def _result(training: Training, plan: Plan | None = None, trace: Trace | None = 
 class Backend(Protocol):
     """Who takes the steps of a training, and keeps its state: in memory, or below it."""
 
+    training: Training
+
     def resume(self, watcher: Watcher | None, data: Any) -> bool:
         """Go on from what was kept, and say whether there was anything."""
 
@@ -192,6 +197,9 @@ class Backend(Protocol):
 
     def looking(self) -> AbstractContextManager[None]:
         """Let the model be called inside the block."""
+
+    def note(self) -> str:
+        """Say, for people who watch, what is held where, and what was waited for."""
 
     def after_step(self, watcher: Watcher | None, data: Any) -> None:
         """Keep the state if it is time."""
@@ -209,38 +217,42 @@ class InMemory:
     def __init__(
         self, training: Training, settings: Settings, checkpoint: Checkpoints | None, start: Tensors | None = None
     ) -> None:
-        self._training, self._settings, self._start = training, settings, start
+        self.training, self._settings, self._start = training, settings, start
         self._writer = Writer(checkpoint)
 
     def resume(self, watcher: Watcher | None, data: Any) -> bool:
         """Go on from the newest checkpoint; else from ``start``, the snapshot of an earlier run, where given."""
         saved = self._writer.newest() or self._start
         if saved:
-            resume(self._training, saved, watcher, data)
+            resume(self.training, saved, watcher, data)
         return bool(saved)
 
     def step(self, group: list[Batch], where: str) -> float:
         """Take one optimizer step on a mini-batch and return its loss."""
-        return _step(self._training, group, self._settings, where)
+        return _step(self.training, group, self._settings, where)
 
     def looking(self) -> AbstractContextManager[None]:
         """Let the model be called inside the block."""
         return nullcontext()
 
+    def note(self) -> str:
+        """Say nothing: memory is no matter here."""
+        return ""
+
     def after_step(self, watcher: Watcher | None, data: Any) -> None:
         """Keep the state if it is time."""
-        self._writer.after_step(len(self._training.losses), self._training.cursor, self._take(watcher, data))
+        self._writer.after_step(len(self.training.losses), self.training.cursor, self._take(watcher, data))
 
     def after_epoch(self, watcher: Watcher | None, data: Any) -> None:
         """Keep the state if epochs are the measure."""
-        self._writer.after_epoch(self._training.cursor, self._take(watcher, data))
+        self._writer.after_epoch(self.training.cursor, self._take(watcher, data))
 
     def finish(self, watcher: Watcher | None, data: Any) -> None:
         """Keep the state, unless it was kept last."""
-        self._writer.finish(self._training.cursor, self._take(watcher, data))
+        self._writer.finish(self.training.cursor, self._take(watcher, data))
 
     def _take(self, watcher: Watcher | None, data: Any) -> Callable[[], Tensors]:
-        return lambda: snapshot(self._training, watcher, data)
+        return lambda: snapshot(self.training, watcher, data)
 
 
 def run(
@@ -257,9 +269,10 @@ def run(
         goal.require_ahead(training)
     with _shown(progress, goal.expected(data, settings.accumulate)) as advance:
         advance(len(training.losses))
+        speed = _Speed()
         while not (goal.reached(training) or (watcher and watcher.stopped)):
-            for _ in _epoch(training, data, settings, goal, backend):
-                advance(1)
+            for rows in _epoch(training, data, settings, goal, backend):
+                advance(1, f"{speed.of(rows)}{backend.note()}")
                 backend.after_step(watcher, data)
             if training.batch == 0:
                 if watcher:
@@ -269,8 +282,21 @@ def run(
     backend.finish(watcher, data)
 
 
-def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backend: Backend) -> Iterator[None]:
-    """Train through what is left of the epoch, with a pause after each step; at its end the cursor moves on."""
+class _Speed:
+    """Rows a second, over the last steps."""
+
+    def __init__(self) -> None:
+        self._done: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=10)
+
+    def of(self, rows: int) -> str:
+        """Count the rows of a step that has just ended."""
+        self._done.append((time.perf_counter(), self._done[-1][1] + rows))
+        (begin, before), (now, after) = self._done[0], self._done[-1]
+        return f"{(after - before) / max(now - begin, 1e-9):.3g} rows/s"
+
+
+def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backend: Backend) -> Iterator[int]:
+    """Train through what is left of the epoch, with a pause and its rows after each step; then the cursor moves on."""
     batches = _open(training, data)
     while not goal.reached(training):
         first = training.batch + 1
@@ -287,7 +313,7 @@ def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backen
             return
         training.losses.append(backend.step(group, training.moment()))
         training.batch += len(group)
-        yield
+        yield sum(batch.rows for batch in group)
 
 
 def _open(training: Training, data: Any) -> Iterator[Any]:
@@ -354,5 +380,15 @@ def require_unreduced(losses: Any, rows: int, where: str) -> None:
         )
 
 
-def _shown(progress: bool, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-    return shown("training", total) if progress else nullcontext(lambda _: None)
+@contextmanager
+def _shown(progress: bool, total: int | None) -> Iterator[Advance]:
+    if not progress:
+        yield _unseen
+        return
+    with watched(), shown("training", total, "steps") as advance:
+        yield advance
+
+
+def _unseen(amount: float, note: str = "") -> None:
+    """Show nothing."""
+    del amount, note

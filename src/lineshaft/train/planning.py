@@ -167,7 +167,7 @@ def within(
     spill: str | Path | None,
     checkpoint: Checkpoints | None,
 ) -> Iterator[tuple[Spilled, Plan]]:
-    """Make a training that keeps to a budget, or to a plan, and give it back after the block."""
+    """Make a training that keeps to a budget, or to a plan; its model is whole again after the block."""
     if plan is not None and memory is not None and memory != plan.memory:
         raise UsageError(f"memory={memory!r} and a plan for {plan.memory!r}: give one of them")
     given = memory if plan is None else plan.memory

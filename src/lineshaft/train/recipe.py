@@ -51,6 +51,8 @@ class Recipe:
         train all epochs and keep the last.
     clip, precision, micro_batch, schedule, seed
         As in `fit`.
+    memory
+        What training may hold, as in `fit`. It changes no bit of the result, and is no part of what names it.
     model
         The builder's parameters: JSON values, because they are stored with the model.
 
@@ -69,6 +71,7 @@ class Recipe:
     schedule: Schedule | None = None
     seed: int = 0
     model: Mapping[str, Any] = field(default_factory=dict)
+    memory: Any = None
 
     def __post_init__(self) -> None:
         Goal(self.epochs)  # refuses what is out of range

@@ -123,9 +123,15 @@ def snapshot(training: Training, watcher: Watcher | None, data: Any) -> Tensors:
     content = {
         "model": dict(training.model.state_dict()),
         "buffers": _unsaved_buffers(training.model),
-        "optimizer": training.optimizer.state_dict(),
+        "optimizer": _in_order(training.optimizer.state_dict()),
     }
     return pack(training, content | around(training, watcher, data))
+
+
+def _in_order(state: dict[str, Any]) -> dict[str, Any]:
+    """Put what an optimizer keeps into the order of its parameters, whichever of them it stepped first."""
+    kept = state["state"]
+    return {**state, "state": {number: kept[number] for number in sorted(kept)}}
 
 
 def pack(training: Training, content: dict[str, Any]) -> Tensors:

@@ -18,7 +18,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,11 @@ from lineshaft.train import randomness, state, threads
 from lineshaft.train.builder import arguments, describe
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.history import History
-from lineshaft.train.loop import InMemory, run
+from lineshaft.train.loop import Backend, InMemory, run
 from lineshaft.train.optimizer import OptimizerSpec
+from lineshaft.train.planning import within
 from lineshaft.train.settings import Goal
-from lineshaft.train.snapshot import begin, snapshot
+from lineshaft.train.snapshot import Training, begin, resume, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,14 +181,26 @@ def train(
     data = Shuffled(rows, own, recipe.batch, recipe.seed)
     history = History(recipe.loss, recipe.batch, recipe.patience, validation)
     facts = recipe.settings.facts(recipe.seed) | {"recipe": _name(recipe), "rows": _digest(rows, own, validation)}
+    goal, kept = Goal(recipe.epochs if epochs is None else epochs), Checkpoints.of(checkpoint)
     with randomness.isolated(recipe.seed), _deterministic():
-        build = functools.partial(recipe.build, shapes, classes)
-        training = begin(build, recipe.optimizer, recipe.schedule, recipe.precision, recipe.seed, facts)
-        goal = Goal(recipe.epochs if epochs is None else epochs)
-        with threads.fitting(training.model, shapes, recipe.batch):
-            backend = InMemory(training, recipe.settings, Checkpoints.of(checkpoint), start)
-            run(training, data, recipe.settings, goal, backend, history, progress)
-        taken = snapshot(training, history, data)
+        with ExitStack() as stack:
+
+            def make() -> Training:
+                build = functools.partial(recipe.build, shapes, classes)
+                made = begin(build, recipe.optimizer, recipe.schedule, recipe.precision, recipe.seed, facts)
+                stack.enter_context(threads.fitting(made.model, shapes, recipe.batch))
+                if start is not None and recipe.memory is not None:
+                    resume(made, start, history, data)
+                return made
+
+            backend: Backend
+            if recipe.memory is None:
+                backend = InMemory(make(), recipe.settings, kept, start)
+            else:
+                budget = within(make, data, recipe.settings, recipe.memory, None, None, kept)
+                backend, _ = stack.enter_context(budget)
+            run(backend.training, data, recipe.settings, goal, backend, history, progress)
+        taken = snapshot(backend.training, history, data)
     header = {**taken.header, "shapes": shapes, "classes": classes}
     return Trained.from_payload(dataclasses.replace(taken, header=header))
 
@@ -213,8 +226,9 @@ def _check(
 
 
 def _name(recipe: Recipe) -> str:
-    """Name a recipe for people and by what it means; how long it trains may differ between rungs."""
-    parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe) if item.name != "epochs"}
+    """Name a recipe for people and by what it means: how long it trains, and in what memory, may differ."""
+    fields = {item.name for item in dataclasses.fields(recipe)} - {"epochs", "memory"}
+    parts = {name: getattr(recipe, name) for name in sorted(fields)}
     parts["inputs"] = recipe.inputs.meaning()
     if isinstance(recipe.optimizer, OptimizerSpec):
         parts["optimizer"] = (recipe.optimizer.kind, recipe.optimizer.options)

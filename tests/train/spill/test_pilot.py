@@ -313,3 +313,20 @@ def test_blocks_of_transformers_are_seen_one_by_one_without_their_caches():
     assert [block.name for block in blocks] == ["transformer.h.0", "transformer.h.1"]
     assert [len(block.all_reads()) for block in blocks] == [12, 12]
     assert all(block.mutates == () for block in blocks)
+
+
+def test_asking_about_a_parameter_is_not_reading_it():
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            weight = next(self.parameters())
+            x = x.to(weight.dtype).to(weight.device).reshape(-1, weight.shape[1] if weight.dim() else weight.size(0))
+            return self.last(self.first(x))
+
+    model = Asking()
+    root = observe(model, lambda: model(torch.randn(2, 4))).root
+    assert root.reads == set()
+    assert root.all_reads() == {"first.weight", "first.bias", "last.weight", "last.bias"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +24,9 @@ class Below(Protocol):
 
     def whole(self, item: Object, size: int) -> mmap.mmap:
         """Return the object as memory that may be used."""
+
+    def near(self, items: Collection[Object]) -> Collection[Object]:
+        """Return those of the objects that lie in memory."""
 
     def close(self) -> None:
         """Let go of everything but what `whole` gave."""
@@ -49,6 +52,10 @@ class InMemory:
         """Return the object as memory that may be used."""
         del size
         return self.kept[item]
+
+    def near(self, items: Collection[Object]) -> Collection[Object]:
+        """Return those of the objects that lie in memory: all."""
+        return items
 
     def close(self) -> None:
         """Do nothing: memory goes when nobody looks at it."""
@@ -93,6 +100,10 @@ class TwoLevels:
     def whole(self, item: Object, size: int) -> mmap.mmap:
         """Return the object as memory that may be used."""
         return self._level(item).whole(item, size)
+
+    def near(self, items: Collection[Object]) -> Collection[Object]:
+        """Return those of the objects that lie in memory."""
+        return self.chosen & frozenset(items)
 
     def close(self) -> None:
         """Let go of everything but what `whole` gave."""

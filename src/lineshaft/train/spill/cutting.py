@@ -31,6 +31,7 @@ Way = Literal["resident", "checkpointed", "spilled"]
 WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")
 ROTATING = 3
 ENOUGH = 1.25  # shards in memory with which a step still goes on
+STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of its step, beside, once, its state
 SLACK = 0.5  # of activations and gradients
 SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
@@ -73,8 +74,8 @@ class Cut:
         Whether the model draws from the generators of Python or numpy.
     fixed
         Bytes that are held beside objects.
-    heap
-        Those among them that come and go.
+    slack
+        Bytes beside those that it had better have.
     largest
         Bytes of the largest shard's objects: the least room for objects.
 
@@ -88,7 +89,7 @@ class Cut:
     by_micro: bool
     elsewhere: bool
     fixed: int
-    heap: int
+    slack: int
     largest: int
 
     @property
@@ -103,7 +104,7 @@ class Cut:
 
     def held(self, room: int) -> int:
         """Return the bytes that training holds with so much room for objects."""
-        needed = self.fixed + int(SLACK * self.heap) + room
+        needed = self.fixed + self.slack + room
         return needed + min(int(needed * SPARE / (1 - SPARE)), MOST_SPARE)
 
     def room(self, budget: int, extra: int = 0) -> int:
@@ -113,7 +114,7 @@ class Cut:
         """
         if self.way != "spilled":
             return 0
-        spared = budget - min(int(SPARE * budget), MOST_SPARE) - self.fixed - int(SLACK * self.heap) - extra
+        spared = budget - min(int(SPARE * budget), MOST_SPARE) - self.fixed - self.slack - extra
         return max(spared, min(budget - self.fixed, int(ENOUGH * self.largest)))
 
 
@@ -220,8 +221,10 @@ def _weigh(
     fixed += (load.micros if spilled else 1) * (glue + inputs)
     gradients = [sum(weights[name].gradient for name in names) for names in owned]
     heap = max(gradients) if spilled and not load.all_gradients else sum(gradients)
-    heap += max(sum(units[number].keeps for number in numbers) for numbers in shards)
+    graph = max(sum(units[number].keeps for number in numbers) for numbers in shards)
+    heap += graph
     fixed += heap
+    stepping = max(STEPPING * weight.gradient + weight.state for weight in weights.values())
     objects = [
         pages(sum(weights[name].value for name in names)) + pages(sum(weights[name].state for name in names))
         for names in owned
@@ -237,6 +240,6 @@ def _weigh(
         by_micro=by_micro or not spilled,
         elsewhere=load.observed.drew_elsewhere,
         fixed=fixed if spilled else fixed + sum(objects),
-        heap=heap,
+        slack=int(SLACK * heap) + max(0, stepping - graph),
         largest=max(objects) if spilled else 0,
     )

@@ -72,6 +72,8 @@ class Executor:
                 run.trace.stalled += self._start(run, number)
                 self._do("compute", run, number)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and run.before is not None:
+                self._wait(run.before.over, "the writes of the last whole step")  # nobody loses that by Ctrl-C
             self._fail(error)
             raise
         return run.trace

@@ -144,6 +144,18 @@ class Lines:
             self._after_backward(action.micro)
         self._require_onward(path.stop, self.shards[action.shard].start)
 
+    def shard_that_broke(self, micro: int) -> str:
+        """Say, before the way back, where on the way there numbers stopped being finite."""
+        known = sorted(self.paths[micro].kept.items())
+        broken = [number for number, kept in known if not _finite(kept.call)]
+        number = broken[0] - 1 if broken else len(self.units) - 1
+        if number < 0:
+            return "it came in with the inputs"
+        if not broken and known and all(bool(value.isfinite().all()) for value in known[-1][1].graph[2]):
+            return "the model's last outputs are finite, so it came from the loss"
+        shard = next(k for k, numbers in enumerate(self.shards) if number in numbers)
+        return f"it came out of {self.units[number].name!r}, in shard {shard} of 0 to {len(self.shards) - 1}"
+
     def _require_onward(self, stop: Any, start: int) -> None:
         """Refuse a backward pass that calls units again, or comes to one out of turn."""
         if isinstance(stop, End) or (isinstance(stop, Backward) and stop.number < start):
@@ -216,7 +228,8 @@ def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     if _sample(outputs) != kept.sample:
         raise TrainingError(
             f"{unit.name!r} gave other numbers when it was run again on the same input: it keeps a count, draws from a "
-            f"generator of its own, or uses a kernel that is not deterministic; a spilled model runs its modules twice"
+            f"generator of its own, or uses a kernel that is not deterministic; within memory= modules run more than "
+            f"once, so it could not be trained to the same bits: mend it, or leave memory= out"
         )
     kept.graph = (leaves, given, outputs)
 
@@ -257,6 +270,12 @@ def _write_back(
         target.copy_(changed)
     for place in places:
         passed[place] = target
+
+
+def _finite(call: Forward) -> bool:
+    """Say whether all is finite that a unit was called with and that a gradient comes back for; masks may be not."""
+    tensors = zip(tensors_of((call.args, call.kwargs)), call.wanted or (), strict=True)
+    return all(bool(value.isfinite().all()) for value, wanted in tensors if wanted)
 
 
 def _sample(outputs: Sequence[torch.Tensor]) -> list[list[float]]:

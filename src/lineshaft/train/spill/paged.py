@@ -281,7 +281,8 @@ class Paged:
             else:
                 state = self.optimizer.state.get(parameter, {})
                 for what, place in part.kept[name].items():
-                    place.view(flat).copy_(state[what])
+                    view = place.view(flat)
+                    view.copy_(state[what]) if what in state else view.zero_()
 
     def _bind(self, item: Object, region: Region) -> None:
         """Point a shard's parameters, or what is kept for them, into a region."""

@@ -31,6 +31,37 @@ from lineshaft.core.memory import give_back, resident
 from lineshaft.train import randomness
 from lineshaft.train.spill.calls import original, taken_over, tensors_of, version
 
+# What is asked about a tensor, and does not read it: it is known of a parameter that is not in memory too.
+ABOUT = frozenset(
+    [
+        "dtype",
+        "device",
+        "shape",
+        "size",
+        "dim",
+        "ndim",
+        "ndimension",
+        "stride",
+        "numel",
+        "nelement",
+        "element_size",
+        "itemsize",
+        "nbytes",
+        "layout",
+        "requires_grad",
+        "is_leaf",
+        "grad_fn",
+        "is_floating_point",
+        "is_complex",
+        "is_cuda",
+        "is_meta",
+        "is_sparse",
+        "is_quantized",
+        "get_device",
+        "is_contiguous",
+        "__len__",
+    ]
+)
 GROWTH = 16 << 20  # bytes by which the process may grow before freed memory is handed back
 
 
@@ -268,11 +299,17 @@ class _Reads(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for value in tensors_of((args, kwargs)):
+        for value in () if _asked(func) in ABOUT else tensors_of((args, kwargs)):
             name = self.watch.parameters.get(_place(value))
             if name is not None:
                 self.watch.stack[-1].reads.add(name)
         return func(*args, **(kwargs or {}))
+
+
+def _asked(func: Any) -> str:
+    """Return the name of a function, or of the attribute that it gets."""
+    name: str = getattr(func, "__name__", "")
+    return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
 
 
 def _place(value: torch.Tensor) -> int:

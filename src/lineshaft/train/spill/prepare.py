@@ -224,9 +224,9 @@ def _send_below(
     if checkpoint is None:
         paged.below = _scratch(paged, budget, folder)
         paged.send_below()
-        return Spilled(training, settings, made, paged, examined.known, None, ceiling)
+        return Spilled(training, settings, made, paged, examined.known, None, ceiling, budget.held)
     keeper = open_keeper(checkpoint, training, paged, _near(paged.moved(), budget))
-    return Spilled(training, settings, made, paged, examined.known, keeper, ceiling)
+    return Spilled(training, settings, made, paged, examined.known, keeper, ceiling, budget.held)
 
 
 def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[str, Weight]:

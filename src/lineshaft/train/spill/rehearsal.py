@@ -12,11 +12,13 @@ training.
 
 from __future__ import annotations
 
+import resource
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.units import Unit
 
 LOOK = 0.001  # seconds between looks at memory
+WHAT = ("glue", "forward", "backward")
 GLUE = 2.0  # backward of the code between units, against its forward
 
 
@@ -115,7 +118,29 @@ def rehearse(
                 stop = line.go(answer)
         finally:
             line.close()
-    return Rehearsed(units, timed, time.perf_counter() - started)
+    return Rehearsed(units, alike(units, timed), time.perf_counter() - started)
+
+
+def alike(units: Sequence[Unit], timed: Sequence[Timed]) -> list[Timed]:
+    """Give units of one kind, the layers of a model say, their median times: what else the machine does is not theirs.
+
+    Of one kind are those of the same classes, whose inputs, graphs and parameters have the same sizes.
+    """
+    kinds: dict[object, list[Timed]] = {}
+    names = [_kind(unit) for unit in units[: len(timed)]]
+    for name, one in zip(names, timed, strict=True):
+        kinds.setdefault(name, []).append(one)
+    middle = {
+        name: {what: statistics.median(getattr(one, what) for one in own) for what in WHAT}
+        for name, own in kinds.items()
+    }
+    return [replace(one, **middle[name]) for name, one in zip(names, timed, strict=True)]
+
+
+def _kind(unit: Unit) -> object:
+    classes = tuple(type(scope.module) for scope in unit.scopes)
+    sizes = sorted(parameter.numel() for scope in unit.scopes for parameter in scope.module.parameters())
+    return classes, unit.takes, unit.keeps, tuple(sizes)
 
 
 @contextmanager
@@ -140,23 +165,28 @@ def _alone(
     answer, kept = run_forward(unit, call, buffers, state, graph=False, elsewhere=True)
     random = torch.get_rng_state()
     if kept is None:
-        started = time.perf_counter()
+        started = _now()
         with torch.no_grad():
             unit.run(call.args, call.kwargs)
-        return answer, Timed(glue, time.perf_counter() - started, 0.0, 0)
+        return answer, Timed(glue, _now() - started, 0.0, 0)
     with _peak() as held:
-        started = time.perf_counter()
+        started = _now()
         run_again(unit, kept, buffers)
-        forward = time.perf_counter() - started
+        forward = _now() - started
         outputs = kept.graph[2]
         gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in outputs)
         del outputs
-        started = time.perf_counter()
+        started = _now()
         run_backward(kept, Backward(call.number, gradients, {}))
-        backward = time.perf_counter() - started
+        backward = _now() - started
     gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
     torch.set_rng_state(random)
     return answer, Timed(glue, forward, backward, max(0, held() - unit.keeps - gradient))
+
+
+def _now() -> float:
+    """Return seconds that pass here, but for those of the system: memory is asked for once, and then used again."""
+    return time.perf_counter() - resource.getrusage(resource.RUSAGE_THREAD).ru_stime
 
 
 @contextmanager

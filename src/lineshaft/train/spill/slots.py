@@ -12,7 +12,7 @@ A commit says of every object where it lies and what its bytes hash to; see `com
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +73,11 @@ class Slots:
         """Return the object as memory that the file stands behind: pages come when they are looked at."""
         with self.files[self.current[item].slot].path.open("rb") as stream:
             return mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY, offset=self.offsets[item])
+
+    def near(self, items: Collection[Object]) -> Collection[Object]:
+        """Return those of the objects that lie in memory: none."""
+        del items
+        return ()
 
     def commit(self) -> dict[Object, Copy]:
         """Name what is there now, and keep it until two more commits were made."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from lineshaft.core.memory import give_back, resident
+from lineshaft.core.memory import give_back, resident, show_size
 from lineshaft.errors import Diverged
 from lineshaft.train.batches import Batch, MicroBatch, call, cut
 from lineshaft.train.loop import autocast, require_unreduced
@@ -60,6 +60,8 @@ class Spilled:
         Where states are kept; None: nowhere.
     ceiling
         Bytes of the process above which freed memory is handed back to the system.
+    held
+        Bytes that the process held before training.
 
     """
 
@@ -72,6 +74,7 @@ class Spilled:
         words: dict[Any, int | None],
         keeper: Keeper | None,
         ceiling: int,
+        held: int,
     ) -> None:
         self.training, self.settings, self.cut, self.paged = training, settings, cut, paged
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
@@ -88,8 +91,8 @@ class Spilled:
         self._parts: dict[int, torch.Tensor] = {}  # number of a micro-batch -> its part of the loss
         self._own: dict[int, dict[int, torch.Tensor]] = {}  # its gradients of shared parameters
         self._starting: Sequence[torch.Tensor | None] = ()
-        self._where, self._void, self._stepping = "", False, True
-        self._ceiling, self._tidied = ceiling, 0.0
+        self._where, self._void, self._stepping, self._broken = "", False, True, ""
+        self._ceiling, self._held, self._tidied = ceiling, held, 0.0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -113,12 +116,21 @@ class Spilled:
 
     def resume(self, watcher: Watcher | None, data: Any) -> bool:
         """Go on from the newest whole commit, and say whether there was one."""
-        return self.keeper is not None and self.keeper.resume(self, watcher, data)
+        found = self.keeper is not None and self.keeper.resume(self, watcher, data)
+        return found or bool(self.training.losses)  # it was put into the state of an earlier run when it was made
 
     def looking(self) -> AbstractContextManager[None]:
         """Let the model be called inside the block."""
         self._executor.settle()
         return self.paged.looking()
+
+    def note(self) -> str:
+        """Say, for people who watch, what is held where, and what was waited for."""
+        sizes = {item: size for item, size in self.paged.moved().items() if size}
+        near = sum(sizes[item] for item in self.paged.below.near(sizes))
+        tiers = {"held": resident() - self._held, "of it below": near, "on disk": sum(sizes.values()) - near}
+        held = ", ".join(f"{show_size(max(size, 0))} {name}" for name, size in tiers.items() if size > 0)
+        return f", {held}, waited {self.traces[-1].stalled:.2f} s"
 
     def after_step(self, watcher: Watcher | None, data: Any) -> None:
         """Say what the step's commit holds."""
@@ -158,7 +170,7 @@ class Spilled:
 
     def _run(self, micros: Sequence[MicroBatch], starts: Sequence[torch.Tensor | None]) -> bool:
         """Run a step's program; say whether every micro-batch drew what was foretold."""
-        self._parts, self._own, self._void, self._starting = {}, {}, False, starts
+        self._parts, self._own, self._void, self._starting, self._broken = {}, {}, False, starts, ""
         before = torch.get_rng_state()
         found = [module.get_buffer(name).clone() for module, name in self._written]
         self._lines.begin([self._body(number, micro) for number, micro in enumerate(micros)], starts)
@@ -257,6 +269,8 @@ class Spilled:
         elif action.kind == "R":
             self._lines.recompute(action)
         elif action.kind == "B":
+            if action.shard == len(self.cut.shards) - 1 and not self._parts[action.micro].isfinite():
+                self._broken = self._broken or self._lines.shard_that_broke(action.micro)
             self._lines.backward(action)
         elif self._ready():
             self._update(action)
@@ -279,8 +293,8 @@ class Spilled:
         value = float(self._loss())
         if not self._void and not math.isfinite(value):
             raise Diverged(
-                f"the loss of {self._where} is {value}; check its inputs and labels, lower the learning rate, or set "
-                f"clip="
+                f"the loss of {self._where} is {value}; {self._broken}; check its inputs and labels, lower the "
+                f"learning rate, or set clip="
             )
         return not self._void
 
