@@ -162,3 +162,6 @@ def test_it_is_drawn():
     assert plan.diagram(60).splitlines()[1].startswith("in ")
     assert "<svg" in plan._repr_html_()
     assert repr(plan).startswith("Plan(spilled, ")
+    fit = ls.train.fit(deep, [batch()], steps=2, plan=plan, progress=False)
+    assert fit.trace.diagram(60).splitlines()[2].startswith("compute ")
+    assert "<svg" in fit.trace._repr_html_()

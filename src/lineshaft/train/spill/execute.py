@@ -21,6 +21,7 @@ from typing import Any
 
 from lineshaft.errors import TrainingError
 from lineshaft.train.program.actions import Action, Lane, Program, Span
+from lineshaft.train.program.picture import diagram, gantt
 from lineshaft.train.program.place import uses
 
 PATIENCE = 600.0  # seconds that an action may wait for others before that is taken for a fault
@@ -33,6 +34,13 @@ class Trace:
 
     spans: list[Span] = field(default_factory=list)
     stalled: float = 0.0
+
+    def diagram(self, width: int = 100) -> str:
+        """Draw it in letters."""
+        return diagram(self.spans, width)
+
+    def _repr_html_(self) -> str:
+        return gantt(self.spans)
 
 
 class Executor:
