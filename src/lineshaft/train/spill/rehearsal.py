@@ -168,17 +168,17 @@ def _alone(
         started = _now()
         with torch.no_grad():
             unit.run(call.args, call.kwargs)
-        return answer, Timed(glue, _now() - started, 0.0, 0)
+        return answer, Timed(glue, max(0.0, _now() - started), 0.0, 0)
     with _peak() as held:
         started = _now()
         run_again(unit, kept, buffers)
-        forward = _now() - started
+        forward = max(0.0, _now() - started)  # the system counts in ticks
         outputs = kept.graph[2]
         gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in outputs)
         del outputs
         started = _now()
         run_backward(kept, Backward(call.number, gradients, {}))
-        backward = _now() - started
+        backward = max(0.0, _now() - started)
     gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
     torch.set_rng_state(random)
     return answer, Timed(glue, forward, backward, max(0, held() - unit.keeps - gradient))
