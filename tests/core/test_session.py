@@ -125,3 +125,24 @@ def test_an_event_keeps_the_time_at_which_it_happened(home, workers):
 def test_a_session_that_is_not_open_takes_no_steps(home):
     with pytest.raises(UsageError, match="has not begun, or is over"):
         Session(home, "run", InProcess(), open=False).one(step_of(jobs.start))
+
+
+def test_an_interrupt_that_another_error_hides_ends_the_work_at_once():
+    from lineshaft.core.session import _ended
+
+    told = []
+
+    def work():
+        try:
+            yield 1
+        except KeyboardInterrupt:
+            told.append("ended")
+            raise
+
+    with pytest.raises(KeyboardInterrupt), _ended(work()) as worked:
+        next(worked)
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError("the transaction was cut off")
+    assert told == ["ended"]

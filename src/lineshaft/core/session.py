@@ -253,8 +253,19 @@ def _ended(worked: Generator[tuple[int, Worked]]) -> Iterator[Generator[tuple[in
     """Close an engine's work at the end of a block, and let it know where Ctrl-C is why."""
     try:
         yield worked
-    except KeyboardInterrupt as interrupt:
-        worked.throw(interrupt)
-        raise
+    except BaseException as error:
+        if not _interrupted(error):
+            raise
+        worked.throw(KeyboardInterrupt())
+        raise KeyboardInterrupt from error
     finally:
         worked.close()
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Say whether an error is Ctrl-C, or came of it: in the midst of a transaction the catalog raises its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

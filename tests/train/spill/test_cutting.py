@@ -113,7 +113,7 @@ def test_a_budget_that_is_too_small_is_refused_with_what_works_and_why():
         cut(load(deep(), micros=4), 1000)
     assert "a budget of 1 KB is too small: the least that works is" in str(caught.value)
     assert "activations, gradients and shared parameters" in str(caught.value)
-    assert "smaller micro_batch (now 4 of them in a step)" in str(caught.value)
+    assert "smaller micro_batch (the step tried out had 4 of them)" in str(caught.value)
 
 
 def test_three_shards_are_in_memory_where_the_budget_allows():

@@ -176,7 +176,7 @@ def require_room(best: Cut, budget: int, micros: int) -> None:
             f"a budget of {show_size(budget)} is too small: the least that works is "
             f"{show_size(best.least, up=True)}, of which {show_size(best.fixed)} are activations, gradients and shared "
             f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
-            f"(now {micros} of them in a step)"
+            f"(the step tried out had {micros} of them)"
         )
 
 
