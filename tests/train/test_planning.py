@@ -149,6 +149,24 @@ def test_a_layer_that_gives_other_numbers_every_time_is_found_before_training():
     assert len(seen) == 1  # the pilot's
 
 
+def test_a_model_that_goes_another_way_the_second_time_is_refused_by_name():
+    class Turning(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.parts = nn.Linear(16, 64), nn.ModuleList([Layer(64) for _ in range(6)])
+            self.last, self.seen = nn.Linear(64, 3), []
+
+        def forward(self, x):
+            self.seen.append(len(x))
+            x = self.first(x)
+            for part in self.parts if len(self.seen) < 2 else reversed(self.parts):
+                x = part(x)
+            return self.last(x)
+
+    with pytest.raises(TrainingError, match=r"forward came to 'parts\.5' where the pilot run saw 'parts\.0'"):
+        ls.train.fit(Turning, [batch()], steps=1, memory="1MB", micro_batch=8, progress=False)
+
+
 def test_hooks_on_gradients_see_those_of_training_only():
     model, seen = deep(2), []
     parameter = next(model.parameters())

@@ -111,6 +111,8 @@ def rehearse(
             while isinstance(stop, Forward) and len(timed) < len(units):
                 glue = time.perf_counter() - started
                 unit = units[len(timed)]
+                if stop.unit.scopes[0].module is not unit.scopes[0].module:
+                    break
                 with _brought([named[name] for name in unit.reads]) as parameters:
                     answer, own = _alone(unit, stop, buffers[len(timed)], parameters, glue)
                 timed.append(own)
@@ -118,6 +120,8 @@ def rehearse(
                 stop = line.go(answer)
         finally:
             line.close()
+    if len(timed) < len(units):  # it goes another way than the pilot saw: the first step will say where
+        return from_pilot(units)
     return Rehearsed(units, alike(units, timed), time.perf_counter() - started)
 
 

@@ -80,7 +80,7 @@ class Spilled:
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
         self.together = settings.clip is not None or training.scaler.is_enabled()
         self.traces: deque[Trace] = deque(maxlen=TRACES)
-        self._steps, self.peak = 0, 0
+        self._steps = 0
         written = [buffers_of(training.model, unit.writes) for unit in cut.units]
         self._written = [buffer for buffers in written for buffer in buffers]
         self._lines = Lines(cut.units, cut.shards, written, self._collect_shared, elsewhere=cut.elsewhere)
@@ -278,7 +278,6 @@ class Spilled:
     def _tidy(self) -> None:
         """Hand back what the C library keeps of freed activations, but not so often that it is asked for again."""
         now, held = time.monotonic(), resident()
-        self.peak = max(self.peak, held)
         if now - self._tidied > PAUSE and held > self._ceiling:
             give_back()
             self._tidied = now
