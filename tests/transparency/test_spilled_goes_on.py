@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
+import safetensors.torch
 import torch
 from plain_loop import all_state, assert_same_bits
 from torch import nn
@@ -184,3 +186,57 @@ def test_an_interrupt_within_a_step_costs_that_step_and_no_other(tmp_path):
     resumed = spilled(ZOO["mlp"], epochs=2, loss=loss, checkpoint=tmp_path)
     same(resumed, whole)
     assert len(calls) == before + len(whole.losses) - 5
+
+
+@pytest.mark.parametrize("within_memory", [(True, False, True), (False, True, False), (False, True, True, False)])
+def test_goes_on_in_memory_and_below_by_turns(tmp_path, case, straight, within_memory):
+    kept = Checkpoints(tmp_path, every=2)
+    for steps, inside in zip((2, 5, 7, 8), within_memory, strict=False):
+        spilled(case, steps=steps, micro_batch=3, checkpoint=kept, memory=None if inside else case.memory)
+    same(spilled(case, epochs=3, micro_batch=3, checkpoint=kept), straight)
+    same(spilled(case, epochs=3, micro_batch=3, checkpoint=kept, memory=None), straight)
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_exported_at_any_time(tmp_path, case, memory):
+    fit = spilled(case, steps=4, micro_batch=3, checkpoint=tmp_path / "run", memory=case.memory if memory else None)
+    file = ls.train.export(tmp_path / "run", tmp_path / "model.safetensors")
+    stored = safetensors.torch.load_file(file)
+    expected = fit.model.state_dict()
+    assert stored.keys() == expected.keys()
+    assert_same_bits(stored, dict(expected))
+    torch.manual_seed(5)
+    case.factory().load_state_dict(stored)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_exported_while_it_goes_on(tmp_path):
+    files = []
+
+    class Exporting(list):
+        def __iter__(self):
+            for batch in super().__iter__():
+                if list(tmp_path.glob("commit-*")):
+                    files.append(ls.train.export(tmp_path, tmp_path / f"{len(files)}.safetensors"))
+                yield batch
+
+    case = ZOO["mlp"]
+    spilled(dataclasses.replace(case, data=Exporting(case.data)), epochs=2, micro_batch=3, checkpoint=tmp_path)
+    models = [safetensors.torch.load_file(file) for file in files]
+    assert len(models) > 2
+    assert any(not torch.equal(models[0][name], models[-1][name]) for name in models[0])
+
+
+def test_nothing_to_export(tmp_path):
+    with pytest.raises(StorageError, match="holds no state to export; give the folder that was checkpoint="):
+        ls.train.export(tmp_path, tmp_path / "model.safetensors")
+
+
+def test_damage_is_not_exported(tmp_path):
+    case = ZOO["mlp"]
+    spilled(case, steps=3, micro_batch=3, checkpoint=tmp_path)
+    for slot in tmp_path.glob("objects-*/slot-*"):
+        damage(slot, 100)
+    with pytest.raises(StorageError, match="stayed whole"):
+        ls.train.export(tmp_path, tmp_path / "model.safetensors")
+    assert not list(tmp_path.glob("*model*"))

@@ -251,5 +251,5 @@ def spilled(case, **options):
     options = {"loss": row_loss, "optimizer": ls.adamw(lr=1e-3), "memory": case.memory, "progress": False} | options
     with only("spilled"):
         fit = ls.train.fit(case.factory, case.data, **options)
-    assert fit.plan.way in {"spilled", "resident"}  # one shard is all there is
+    assert fit.plan is None or fit.plan.way in {"spilled", "resident"}  # one shard is all there is
     return fit

@@ -20,7 +20,8 @@ import secrets
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lineshaft.core.process import machine, started
@@ -71,13 +72,53 @@ def write_atomic(path: Path, content: bytes | memoryview, modified_ns: int | Non
     """
     try:
         _make_folder(path.parent)
-        _write_and_rename(
-            path.with_name(f".{path.name}.{_writer()}.{secrets.token_hex(8)}.tmp"), path, content, modified_ns
-        )
+        with _replacing(path) as handle:
+            _write_synced(handle, content, modified_ns)
         crash_point("write.renamed")
         sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"could not write {path.name}: {_reason(error)}") from error
+
+
+@contextmanager
+def writing_atomic(path: Path, size: int) -> Iterator[int]:
+    """Give the handle of a file of so many bytes that replaces the one at ``path``, durably, after the block.
+
+    Raises
+    ------
+    StorageError
+        The disk refused; the old file, if any, is untouched and nothing of ours is left beside it.
+
+    """
+    try:
+        _make_folder(path.parent)
+        with _replacing(path) as handle:
+            disk_operation()
+            os.posix_fallocate(handle, 0, size)
+            yield handle
+            disk_operation()
+            os.fsync(handle)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"could not write {path.name}: {_reason(error)}") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[int]:
+    """Give the handle of a file beside ``path``, which takes its name after the block."""
+    temporary = path.with_name(f".{path.name}.{_writer()}.{secrets.token_hex(8)}.tmp")
+    disk_operation()
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)  # what is there already is another's
+    try:
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+        disk_operation()
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def remove_abandoned(temporary: Iterable[Path]) -> int:
@@ -129,31 +170,16 @@ def _make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def _write_and_rename(temporary: Path, path: Path, content: bytes | memoryview, modified_ns: int | None) -> None:
-    disk_operation()
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)  # what is there already is another's
-    try:
-        _write_synced(handle, content, modified_ns)
-        disk_operation()
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _write_synced(handle: int, content: bytes | memoryview, modified_ns: int | None) -> None:
-    try:
-        crash_point("write.begun")
-        rest = memoryview(content)
-        while rest:
-            disk_operation()
-            rest = rest[os.write(handle, rest) :]
-        if modified_ns is not None:
-            os.utime(handle, ns=(modified_ns, modified_ns))
+    crash_point("write.begun")
+    rest = memoryview(content)
+    while rest:
         disk_operation()
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        rest = rest[os.write(handle, rest) :]
+    if modified_ns is not None:
+        os.utime(handle, ns=(modified_ns, modified_ns))
+    disk_operation()
+    os.fsync(handle)
     crash_point("write.synced")
 
 

@@ -284,9 +284,11 @@ class SpillFile:
         os.close(self._handle)
 
     def _reserve(self) -> None:
-        if os.fstat(self._handle).st_size != self.size:
+        now = os.fstat(self._handle).st_size
+        if now > self.size:
+            os.ftruncate(self._handle, self.size)
+        if now < self.size:
             disk_operation()
-            os.ftruncate(self._handle, 0)
             os.posix_fallocate(self._handle, 0, self.size)
 
     def _drop(self, offset: int, count: int) -> None:

@@ -1,7 +1,8 @@
 """Model training: one plain loop, recipes over it, and the search among recipes.
 
-``lineshaft.train.fit`` is the loop's function, ``lineshaft.train.plan`` says what it would do within a budget; both
-load torch when they are first asked for.
+``lineshaft.train.fit`` is the loop's function, ``lineshaft.train.plan`` says what it would do within a budget, and
+``lineshaft.train.export`` writes the model of a running or ended training to a file; they load torch when they are
+first asked for.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lineshaft.train.handover import export as export
     from lineshaft.train.loop import fit as fit
     from lineshaft.train.planning import plan as plan
 
-__all__ = ["fit", "plan"]
+__all__ = ["export", "fit", "plan"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "export":
+        from lineshaft.train.handover import export
+
+        return export
     if name == "fit":
         from lineshaft.train.loop import fit
 

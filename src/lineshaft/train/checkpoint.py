@@ -74,10 +74,6 @@ class Writer:
         self._last: Cursor | None = None
         self._time = time.monotonic()
 
-    def newest(self) -> Tensors | None:
-        """Return the newest whole checkpoint, or None."""
-        return newest(self._where.folder) if self._where else None
-
     def after_step(self, step: int, cursor: Cursor, take: Callable[[], Tensors]) -> None:
         """Write if the number of steps or the time says so."""
         where = self._where

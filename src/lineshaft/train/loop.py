@@ -15,33 +15,32 @@ the gradient by rounding only. Results are those of the caller's thread count an
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import nn
-
 from lineshaft.core.bars import watched
 from lineshaft.core.events import Advance
 from lineshaft.core.events import progress as shown
-from lineshaft.errors import Diverged, TrainingError, UsageError
+from lineshaft.errors import TrainingError, UsageError
 from lineshaft.train import randomness
-from lineshaft.train.batches import Batch, call, cut, read_batch, require_reiterable
-from lineshaft.train.checkpoint import Checkpoints, Writer
+from lineshaft.train.batches import Batch, read_batch, require_reiterable
+from lineshaft.train.checkpoint import Checkpoints
+from lineshaft.train.in_memory import InMemory
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
-from lineshaft.train.settings import HALF, Goal, Settings
-from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, begin, resume, snapshot
+from lineshaft.train.settings import Goal, Settings
+from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, begin
 
 if TYPE_CHECKING:
-    from lineshaft.core.codec import Tensors
+    import torch
+    from torch import nn
+
     from lineshaft.train.planning import Plan
     from lineshaft.train.spill.execute import Trace
 
@@ -211,50 +210,6 @@ class Backend(Protocol):
         """Keep the state, unless it was kept last."""
 
 
-class InMemory:
-    """The plain loop: everything in memory, and whole snapshots of it."""
-
-    def __init__(
-        self, training: Training, settings: Settings, checkpoint: Checkpoints | None, start: Tensors | None = None
-    ) -> None:
-        self.training, self._settings, self._start = training, settings, start
-        self._writer = Writer(checkpoint)
-
-    def resume(self, watcher: Watcher | None, data: Any) -> bool:
-        """Go on from the newest checkpoint; else from ``start``, the snapshot of an earlier run, where given."""
-        saved = self._writer.newest() or self._start
-        if saved:
-            resume(self.training, saved, watcher, data)
-        return bool(saved)
-
-    def step(self, group: list[Batch], where: str) -> float:
-        """Take one optimizer step on a mini-batch and return its loss."""
-        return _step(self.training, group, self._settings, where)
-
-    def looking(self) -> AbstractContextManager[None]:
-        """Let the model be called inside the block."""
-        return nullcontext()
-
-    def note(self) -> str:
-        """Say nothing: memory is no matter here."""
-        return ""
-
-    def after_step(self, watcher: Watcher | None, data: Any) -> None:
-        """Keep the state if it is time."""
-        self._writer.after_step(len(self.training.losses), self.training.cursor, self._take(watcher, data))
-
-    def after_epoch(self, watcher: Watcher | None, data: Any) -> None:
-        """Keep the state if epochs are the measure."""
-        self._writer.after_epoch(self.training.cursor, self._take(watcher, data))
-
-    def finish(self, watcher: Watcher | None, data: Any) -> None:
-        """Keep the state, unless it was kept last."""
-        self._writer.finish(self.training.cursor, self._take(watcher, data))
-
-    def _take(self, watcher: Watcher | None, data: Any) -> Callable[[], Tensors]:
-        return lambda: snapshot(self.training, watcher, data)
-
-
 def run(
     training: Training,
     data: Any,
@@ -335,49 +290,6 @@ def _open(training: Training, data: Any) -> Iterator[Any]:
         )
     randomness.restore(now)
     return batches
-
-
-def _step(training: Training, group: list[Batch], settings: Settings, where: str) -> float:
-    """Take one optimizer step on a mini-batch and return its loss."""
-    model, scaler = training.model, training.scaler
-    model.zero_grad(set_to_none=True)
-    total = torch.zeros((), dtype=torch.float32)
-    for micro in cut(group, settings.micro_batch, where):
-        with autocast(training.device, settings.precision):
-            losses = settings.loss(call(model, micro.inputs), micro.target)
-        require_unreduced(losses, micro.rows, where)
-        part = (losses * micro.share.to(losses.device)).sum()
-        scaler.scale(part).backward()  # type: ignore[no-untyped-call]
-        total += part.detach().float().cpu()
-    value = float(total)
-    if not math.isfinite(value):
-        raise Diverged(
-            f"the loss of {where} is {value}; check its inputs and labels, lower the learning rate, or set clip="
-        )
-    if settings.clip is not None:
-        scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    scaler.step(training.optimizer)
-    scaler.update()
-    if training.schedule:
-        training.schedule.step()
-    return value
-
-
-def autocast(device: str, precision: str | None) -> AbstractContextManager[Any]:
-    """Return the context that model and loss are called in."""
-    half = HALF[precision]
-    return nullcontext() if half is None else torch.autocast(device, dtype=half)
-
-
-def require_unreduced(losses: Any, rows: int, where: str) -> None:
-    """Refuse a loss that is not one number per row."""
-    if not isinstance(losses, torch.Tensor) or list(losses.shape) != [rows]:
-        seen = list(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
-        raise TrainingError(
-            f"{where}: the loss returned {seen} for {rows} rows; it must be unreduced, one number per row ([{rows}]), "
-            f"because rows are weighted before anything is summed (reduction='none' in torch)"
-        )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from lineshaft.core.memory import available, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import read_batch
+from lineshaft.train.handover import Checkpoint, furthest
 from lineshaft.train.loop import require_cpu
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lineshaft.train.checkpoint import Checkpoints
-    from lineshaft.train.snapshot import Training
+    from lineshaft.train.snapshot import Training, Watcher
     from lineshaft.train.spill.cutting import Way
     from lineshaft.train.spill.spilled import Spilled
     from lineshaft.train.spill.ways import Option
@@ -166,6 +167,7 @@ def within(
     plan: Plan | None,
     spill: str | Path | None,
     checkpoint: Checkpoints | None,
+    watcher: Watcher | None = None,
 ) -> Iterator[tuple[Spilled, Plan]]:
     """Make a training that keeps to a budget, or to a plan; its model is whole again after the block."""
     if plan is not None and memory is not None and memory != plan.memory:
@@ -173,7 +175,15 @@ def within(
     given = memory if plan is None else plan.memory
     budget = Budget.of(given)
     way = None if plan is None else plan.way
-    spilled, found = make_below(make, data, settings, budget, spill, checkpoint, way)
+    stored = furthest(checkpoint.folder) if checkpoint else None
+
+    def going_on() -> Training:
+        training = make()
+        if isinstance(stored, Checkpoint):
+            stored.put_into(training, watcher, data)
+        return training
+
+    spilled, found = make_below(going_on, data, settings, budget, spill, checkpoint, way)
     with spilled:
         yield spilled, plan or Plan(found.options, given, budget.device, found.least)
 

@@ -45,6 +45,14 @@ def unpack(packed: Tensors) -> Any:
     return _unpack(packed.header["state"], packed.values)
 
 
+def unpack_one(packed: Tensors, key: str) -> Any:
+    """Return one entry of a state that is a dict; its tensors are copies."""
+    for name, content in packed.header["state"]["dict"]:
+        if name == key:
+            return _unpack(content, packed.values)
+    raise IntegrityError(f"the state has no entry {key!r}")
+
+
 def _pack(value: Any, path: str, values: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         values[path] = value.detach().clone(memory_format=torch.contiguous_format)

@@ -32,7 +32,8 @@ from lineshaft.train import randomness, state, threads
 from lineshaft.train.builder import arguments, describe
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.history import History
-from lineshaft.train.loop import Backend, InMemory, run
+from lineshaft.train.in_memory import InMemory
+from lineshaft.train.loop import Backend, run
 from lineshaft.train.optimizer import OptimizerSpec
 from lineshaft.train.planning import within
 from lineshaft.train.settings import Goal
@@ -197,7 +198,7 @@ def train(
             if recipe.memory is None:
                 backend = InMemory(make(), recipe.settings, kept, start)
             else:
-                budget = within(make, data, recipe.settings, recipe.memory, None, None, kept)
+                budget = within(make, data, recipe.settings, recipe.memory, None, None, kept, history)
                 backend, _ = stack.enter_context(budget)
             run(backend.training, data, recipe.settings, goal, backend, history, progress)
         taken = snapshot(backend.training, history, data)

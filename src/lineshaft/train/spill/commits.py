@@ -24,11 +24,14 @@ from lineshaft.core.artifact import digest_of
 from lineshaft.core.codec import Tensors, decode, encode
 from lineshaft.core.durable import crash_point, disk_operation, sync_folder, write_atomic
 from lineshaft.core.events import emit
+from lineshaft.core.memory import anonymous
 from lineshaft.errors import IntegrityError, StorageError
 from lineshaft.train.program.actions import Object
-from lineshaft.train.spill.slots import Copy, Slots
+from lineshaft.train.spill.slots import Copy, Slots, open_slots
+from lineshaft.train.state import unpack_one
 
 if TYPE_CHECKING:
+    from lineshaft.train.checkpoint import Cursor
     from lineshaft.train.spill.paged import Place
 
 FORMAT = 1
@@ -63,6 +66,12 @@ class Commit:
     objects: dict[Object, Copy]
     places: dict[str, tuple[Object, Place]]
     state: Tensors
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where in the data it stands: epochs over, batches of the running one done."""
+        found = unpack_one(self.state, "cursor")
+        return found["epoch"], found["batch"]
 
 
 @dataclass
@@ -184,6 +193,15 @@ def whole_commits(folder: Path, verify: Callable[[Commit], None]) -> Iterator[Co
             path.unlink(missing_ok=True)
         else:
             yield commit
+
+
+def require_objects(commit: Commit, folder: Path) -> None:
+    """Read all that a commit names, and refuse it where bytes are not those that were written."""
+    slots = open_slots(folder / commit.layout, commit.sizes)
+    try:
+        slots.verify(commit.objects, memoryview(anonymous(max(commit.sizes.values()))))
+    finally:
+        slots.close()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from lineshaft.core.artifact import digest_of
 from lineshaft.core.memory import anonymous
 from lineshaft.errors import TrainingError
 from lineshaft.train import snapshot
 from lineshaft.train.spill.below import InMemory, TwoLevels
-from lineshaft.train.spill.commits import Commit, Journal, whole_commits
+from lineshaft.train.spill.commits import Commit, Journal, require_objects, whole_commits
 from lineshaft.train.spill.execute import PATIENCE
-from lineshaft.train.spill.slots import Slots, open_slots
+from lineshaft.train.spill.slots import open_slots
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
@@ -140,9 +141,9 @@ def open_keeper(where: Checkpoints, training: Training, paged: Paged, chosen: fr
     layout = (
         f"objects-{digest_of(repr(sorted((name, str(i), p.plain()) for name, (i, p) in places.items())).encode())[:12]}"
     )
-    slots = open_slots(where.folder / layout, sizes)
-    commits = whole_commits(where.folder, lambda commit: _verify(commit, where.folder, slots, layout))
+    commits = whole_commits(where.folder, lambda commit: require_objects(commit, where.folder))
     found = [commit for _, commit in zip(range(2), commits, strict=False)]
+    slots = open_slots(where.folder / layout, sizes)
     same = [commit.objects for commit in found if commit.layout == layout]
     if same:
         slots.adopt(same)
@@ -150,20 +151,12 @@ def open_keeper(where: Checkpoints, training: Training, paged: Paged, chosen: fr
     journal = Journal(where.folder, layout, slots, places, where.seconds, serial)
     below = TwoLevels(InMemory(), slots, chosen)
     paged.below = below
-    keeper = Keeper(journal, below, where.every or 1, found[0] if found else None)
     if found:
         snapshot.require_same(found[0].state, training)
+    ahead = [commit for commit in found[:1] if commit.cursor >= training.cursor]  # else it was put into a later state
+    keeper = Keeper(journal, below, where.every or 1, ahead[0] if ahead else None)
     keeper.begin(paged)
     return keeper
-
-
-def _verify(commit: Commit, folder: Path, slots: Slots, layout: str) -> None:
-    """Read all that a commit names."""
-    own = slots if commit.layout == layout else open_slots(folder / commit.layout, commit.sizes)
-    buffer = anonymous(max(commit.sizes.values()))
-    own.verify(commit.objects, memoryview(buffer))
-    if own is not slots:
-        own.close()
 
 
 def _capture(spilled: Spilled, watcher: Watcher | None, data: Any) -> Tensors:
@@ -173,8 +166,16 @@ def _capture(spilled: Spilled, watcher: Watcher | None, data: Any) -> Tensors:
         "buffers": dict(training.model.named_buffers()),
         "optimizer": _small(training.optimizer, paged),
         "born": [name for part in paged.parts if part.born for name in part.parameters],
+        "keys": _keys(training.model),
     }
     return snapshot.pack(training, content | snapshot.around(training, watcher, data))
+
+
+def _keys(model: nn.Module) -> dict[str, str | None]:
+    """Name for each key of the state dict the parameter or buffer that it stands for; None: something else."""
+    own = (*model.named_parameters(), *model.named_buffers())
+    names = {id(value): name for name, value in own}
+    return {key: names.get(id(value)) for key, value in model.state_dict(keep_vars=True).items()}
 
 
 def _small(optimizer: torch.optim.Optimizer, paged: Paged) -> dict[str, Any]:

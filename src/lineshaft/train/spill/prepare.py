@@ -16,7 +16,7 @@ from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
 from lineshaft.train.batches import cut as cut_batch
-from lineshaft.train.loop import autocast
+from lineshaft.train.in_memory import autocast
 from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle

@@ -93,13 +93,16 @@ class Slots:
     def verify(self, named: Mapping[Object, Copy], into: memoryview) -> None:
         """Read every object that a commit names; refuse one whose bytes are others."""
         for item, copy in named.items():
-            place = into[: self.sizes[item]]
-            self.files[copy.slot].read(self.offsets[item], place)
-            if xxhash.xxh3_64_intdigest(place) != copy.check:
-                raise IntegrityError(
-                    f"{self.files[copy.slot].path.name} holds other bytes than were written for {item} "
-                    f"({show_size(self.sizes[item])} at {self.offsets[item]:,})"
-                )
+            self.read_named(item, copy, into[: self.sizes[item]])
+
+    def read_named(self, item: Object, copy: Copy, into: memoryview) -> None:
+        """Fill memory with what a commit names; refuse bytes that are others."""
+        self.files[copy.slot].read(self.offsets[item], into)
+        if xxhash.xxh3_64_intdigest(into) != copy.check:
+            raise IntegrityError(
+                f"{self.files[copy.slot].path.name} holds other bytes than were written for {item} "
+                f"({show_size(self.sizes[item])} at {self.offsets[item]:,})"
+            )
 
     def sync(self) -> None:
         """Make what was written survive a loss of power."""

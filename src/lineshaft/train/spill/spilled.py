@@ -15,7 +15,7 @@ from torch import nn
 from lineshaft.core.memory import give_back, resident, show_size
 from lineshaft.errors import Diverged
 from lineshaft.train.batches import Batch, MicroBatch, call, cut
-from lineshaft.train.loop import autocast, require_unreduced
+from lineshaft.train.in_memory import autocast, require_unreduced
 from lineshaft.train.program.actions import Action, Object, Program
 from lineshaft.train.program.place import place
 from lineshaft.train.program.validate import validate
