@@ -61,7 +61,7 @@ def spilled_case(shards=4, micros=2, room=7, **options):
 
 
 def least_room(order, sizes):
-    return max(sum(sizes[item] for item in uses(action)) for action in order)
+    return max(sum(sizes.get(item, 0) for item in uses(action)) for action in order)
 
 
 @st.composite
@@ -90,9 +90,21 @@ def cases(draw, shards=st.integers(1, 5), micros=st.integers(1, 3), commit=st.bo
     order, trained, first = draw(orders(k, i))
     sizes = {Object(shard, what): draw(st.integers(0, 4)) for shard in range(k) for what in ("p", "s")}
     sizes |= {Object(k, "p"): 0, Object(k, "s"): 0}
+    sizes |= draw(passing(order))
     room = draw(st.integers(least_room(order, sizes), sum(sizes.values())))
     pinned = draw(st.sampled_from([(), (Object(k, "p"),), (Object(k, "p"), Object(k, "s"))])) if k in trained else ()
     return Case(order, sizes, room, trained, first, draw(commit), draw(st.integers(0, 2)), pinned)
+
+
+@st.composite
+def passing(draw, order):
+    """Draw sizes of what is made anew in every step, if anything: inputs of shards, and their gradients."""
+    backward = {(action.shard, action.micro) for action in order if action.kind == "B"}
+    kept = backward & {(action.shard, action.micro) for action in order if action.kind == "F" and not action.graph}
+    inputs = [Object(k, "x", i) for k, i in sorted(kept)] if draw(st.booleans()) else []
+    trained = {action.shard for action in order if action.kind == "S"} & {k for k, _ in backward}
+    gradients = [Object(k, "g") for k in sorted(trained)] if draw(st.booleans()) else []
+    return {item: draw(st.integers(0, 3)) for item in (*inputs, *gradients)}
 
 
 def without_need(program, number, need):

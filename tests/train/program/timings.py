@@ -7,7 +7,7 @@ newer than what lies below. From each state each lane may start its next action 
 from __future__ import annotations
 
 from lineshaft.train.program.actions import LANES
-from lineshaft.train.program.place import uses
+from lineshaft.train.program.place import changes, ends, uses
 
 
 def breach(program, sizes, room, pinned=()):
@@ -48,10 +48,10 @@ class _Walk:
         return None
 
     def _bytes(self, items):
-        return sum(self.sizes[item] for item in items)
+        return sum(self.sizes.get(item, 0) for item in items)
 
     def _sized(self, items):
-        return {item for item in items if self.sizes[item] or item in self.pinned}
+        return {item for item in items if self.sizes.get(item, 0) or item in self.pinned}
 
     def _under(self, over, running):
         return [
@@ -68,7 +68,7 @@ class _Walk:
         if write is not None and write.kind == "W":
             if self._sized([write.object]) - there:
                 return f"{write} finds nothing"
-            if made is not None and made.kind == "S" and write.object in self._sized(uses(made)):
+            if made is not None and write.object in self._sized(changes(made)):
                 return f"{made} changes what {write} writes"
         if over[1] == len(self.lanes[1]) and over[0] < len(self.lanes[0]):
             return "loads go on when computation is over"
@@ -87,6 +87,13 @@ class _Walk:
             ):
                 yield self._started(lane, over, running, dirty)
 
+    def _made(self, over):
+        """Return the passing objects that hold something after so many passes."""
+        made = set()
+        for number in self.lanes[1][: over[1]]:
+            made = (made | set(changes(self.actions[number]))) - set(ends(self.actions[number]))
+        return {item for item in made if item.passing}
+
     def _is_over(self, need, over):
         lane, at = self.place[need]
         return at < over[lane]
@@ -95,6 +102,8 @@ class _Walk:
         action = self.actions[self.lanes[lane][over[lane]]]
         there = self.memory[over[0]]
         if action.kind == "L":
+            if action.object.passing and action.new == (action.object in self._made(over)):
+                return f"{action} forgets, or reads what is not there"
             if dirty & set(action.drops):
                 return f"{action} drops what is newer than below"
             if set(action.drops) - there or action.object in there | self.pinned:
@@ -105,14 +114,15 @@ class _Walk:
             dirty -= {action.object}
         if action.kind == "C":
             steps = [number for number in self.lanes[1] if self.actions[number].kind == "S"]
-            if dirty or not all(self._is_over(step, over) for step in steps):
+            lasting = [item for item in dirty if not item.passing]
+            if lasting or not all(self._is_over(step, over) for step in steps):
                 return "C too early"
         return over, _with(running, lane, True), dirty
 
     def _ended(self, lane, over, running, dirty):
         action = self.actions[self.lanes[lane][over[lane]]]
-        if action.kind == "S":
-            dirty |= self._sized(uses(action))
+        if lane == 1:
+            dirty = (dirty | self._sized(changes(action))) - set(ends(action))
         return _with(over, lane, over[lane] + 1), _with(running, lane, False), dirty
 
 

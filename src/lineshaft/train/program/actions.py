@@ -3,6 +3,7 @@
 ::
 
     k  shard    i  micro-batch    p[k]  its parameters    s[k]  its optimizer state    (both live below, or in memory)
+                                  x[k,i]  what shard k was called with, from F to B    g[k]  its gradients, from B to S
 
     compute   F2.1    forward of shard 2 on micro-batch 1, keeping its input only
               F2.1+   the same, keeping the graph that its backward needs
@@ -11,6 +12,7 @@
               N       the norm of all gradients, and from it the scale that clips them
               S2      the optimizer's step of shard 2: its gradients are gone after it
     in        L2p     bring p[2] into memory, into the room of others where it says so: L2p(0p,0s)
+              L2.1x*  make room for x[2,1], which is not there yet
     out       W2s     write s[2] below; it stays in memory, and may be dropped from there
               C       commit: all that was written is the state after this step
 
@@ -27,23 +29,34 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["F", "R", "B", "N", "S", "L", "W", "C"]
 Lane = Literal["in", "compute", "out"]
+What = Literal["p", "s", "x", "g"]
+LASTING: tuple[What, ...] = ("p", "s")
+PASSING: tuple[What, ...] = ("x", "g")
 LANES: tuple[Lane, ...] = ("in", "compute", "out")
 _LANE: dict[str, Lane] = {"L": "in", "W": "out", "C": "out"}
 
 
 class Object(NamedTuple):
-    """Something that is loaded and written: ``p`` (parameters) or ``s`` (optimizer state) of a shard."""
+    """Something that is loaded and written: ``p``, ``s``, ``x`` or ``g`` of a shard; ``x`` is of a micro-batch too."""
 
     shard: int
-    what: Literal["p", "s"]
+    what: What
+    micro: int = -1
+
+    @property
+    def passing(self) -> bool:
+        """Whether it is made anew in every step, and of no use after that."""
+        return self.what in PASSING
 
     def __str__(self) -> str:
-        return f"{self.shard}{self.what}"
+        return f"{self.shard}{_dotted(self.micro)}{self.what}"
 
     @classmethod
     def parse(cls, text: str) -> Object:
         """Read what ``str`` wrote."""
-        return cls(int(text[:-1]), "p" if text[-1] == "p" else "s")
+        shard, _, micro = text[:-1].partition(".")
+        (what,) = (one for one in (*LASTING, *PASSING) if one == text[-1])
+        return cls(int(shard), what, int(micro or -1))
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,13 @@ class Action:
     shard, micro
         Which shard, on which micro-batch; -1 where it has none.
     what
-        ``p`` or ``s`` of LOAD and WRITE.
+        Of LOAD and WRITE: that of their object.
     graph
         Of F: whether it keeps the graph.
     drops
         Of LOAD: the objects in whose room it comes.
+    new
+        Of LOAD: whether there is nothing to bring, only room to make.
     needs
         Numbers of the actions of this step that come first.
 
@@ -70,9 +85,10 @@ class Action:
     kind: Kind
     shard: int = -1
     micro: int = -1
-    what: str = ""
+    what: What | None = None
     graph: bool = False
     drops: tuple[Object, ...] = ()
+    new: bool = False
     needs: tuple[int, ...] = ()
 
     @property
@@ -83,13 +99,15 @@ class Action:
     @property
     def object(self) -> Object:
         """What a LOAD brings or a WRITE writes."""
-        return Object(self.shard, "p" if self.what == "p" else "s")
+        if self.what is None:
+            raise ValueError(f"{self} moves nothing")
+        return Object(self.shard, self.what, self.micro)
 
     def __str__(self) -> str:
         shard = "" if self.shard < 0 else str(self.shard)
-        micro = "" if self.micro < 0 else f".{self.micro}"
+        mark = "+" if self.graph else "*" if self.new else ""
         drops = f"({','.join(map(str, self.drops))})" if self.drops else ""
-        return f"{self.kind}{shard}{micro}{self.what}{'+' if self.graph else ''}{drops}"
+        return f"{self.kind}{shard}{_dotted(self.micro)}{self.what or ''}{mark}{drops}"
 
 
 @dataclass(frozen=True)
@@ -130,3 +148,7 @@ class Program:
     def __str__(self) -> str:
         lines = (" ".join(str(self.actions[number]) for number in self.lane(name)) for name in LANES)
         return "\n".join(f"{name:8}{line}" for name, line in zip(LANES, lines, strict=True))
+
+
+def _dotted(micro: int) -> str:
+    return "" if micro < 0 else f".{micro}"

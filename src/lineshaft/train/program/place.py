@@ -14,7 +14,7 @@ below, and that should be a visit ahead of its own.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -25,10 +25,31 @@ _NEVER = 1 << 60
 
 
 def uses(action: Action) -> tuple[Object, ...]:
-    """Return the objects that a compute action finds in memory."""
-    if action.kind in {"F", "R", "B"}:
-        return (Object(action.shard, "p"),)
-    return (Object(action.shard, "p"), Object(action.shard, "s")) if action.kind == "S" else ()
+    """Return the objects that a compute action needs in memory; passing ones are none of all programs."""
+    k, i = action.shard, action.micro
+    if action.kind == "S":
+        return Object(k, "p"), Object(k, "s"), Object(k, "g")
+    if action.kind not in {"F", "R", "B"}:
+        return ()
+    inputs = () if action.graph else (Object(k, "x", i),)
+    return (Object(k, "p"), *inputs, Object(k, "g")) if action.kind == "B" else (Object(k, "p"), *inputs)
+
+
+def changes(action: Action) -> tuple[Object, ...]:
+    """Return the objects that are newer than what lies below after a compute action."""
+    k, i = action.shard, action.micro
+    if action.kind == "S":
+        return Object(k, "p"), Object(k, "s")
+    if action.kind == "F" and not action.graph:
+        return (Object(k, "x", i),)
+    return (Object(k, "g"),) if action.kind == "B" else ()
+
+
+def ends(action: Action) -> tuple[Object, ...]:
+    """Return the passing objects that are of no use after a compute action."""
+    if action.kind == "B":
+        return (Object(action.shard, "x", action.micro),)
+    return (Object(action.shard, "g"),) if action.kind == "S" else ()
 
 
 def place(
@@ -48,7 +69,7 @@ def place(
     order
         Compute actions.
     sizes
-        Bytes of every object; one of 0 bytes is never moved.
+        Bytes of every object; one of 0 bytes, or a passing one that is not there, is never moved.
     room
         Bytes for objects in memory.
     before
@@ -86,6 +107,7 @@ class _Placing:
     last: dict[Object, list[int]] = field(default_factory=dict)  # object -> actions that a drop of it waits for
     loaded: dict[Object, int] = field(default_factory=dict)
     used: dict[Object, int] = field(default_factory=dict)  # object -> time of its last use in this step
+    made: set[Object] = field(default_factory=set)  # passing objects that are there, in memory or below
 
     def program(self) -> Program:
         self.when = self._when()
@@ -93,7 +115,7 @@ class _Placing:
         leaving = self._leaving()
         self.resident = dict(self.before)
         for time, action in enumerate(self.order):
-            needed = [item for item in uses(action) if self.sizes[item]]
+            needed = self._moved(uses(action))
             for item in needed:
                 if item not in self.resident:
                     self._load(item, time, needed)
@@ -101,20 +123,26 @@ class _Placing:
             for item in needed:
                 self.last.setdefault(item, []).append(number)
                 self.used[item] = time
-            if action.kind == "S":
-                for item in needed:
-                    self.resident[item] = True
-                    if self.commit or (item, time) in leaving:
-                        self._write(item)
-                for item in uses(action):
-                    if self.commit and item in self.pinned:
-                        self._add(Action("W", item.shard, what=item.what, needs=(number,)))
+            for item in self._moved(changes(action)):
+                self.resident[item] = True
+                self.made.add(item)
+                if (self.commit and not item.passing) or (item, time) in leaving:
+                    self._write(item)
+            for item in self._moved(ends(action)):
+                self.resident[item] = False
+                self.made.discard(item)
+            for item in changes(action):
+                if self.commit and item in self.pinned:
+                    self._add(Action("W", item.shard, what=item.what, needs=(number,)))
         if self.commit:
             steps = [number for number, action in enumerate(self.actions) if action.kind == "S"]
             self._add(Action("C", needs=tuple(steps[-1:])))
         shards = 1 + max(action.shard for action in self.order)
         micros = 1 + max(action.micro for action in self.order)
         return Program(tuple(self.actions), shards, micros, self.before, self.resident)
+
+    def _moved(self, items: Iterable[Object]) -> list[Object]:
+        return [item for item in items if (self.sizes.get(item, 0) if item.passing else self.sizes[item])]
 
     def _when(self) -> dict[Object, list[int]]:
         """Say when each object is used, in this step and in the next, which is like it."""
@@ -163,7 +191,7 @@ class _Placing:
         resident = dict.fromkeys(self.before, -1)
         changed, leaving = dict[Object, int](), set[tuple[Object, int]]()
         for time, action in enumerate((*self.order, *self.order)):
-            needed = [item for item in uses(action) if self.sizes[item]]
+            needed = self._moved(uses(action))
             for item in needed:
                 if item not in resident:
                     victims = self._victims(item, time, needed, resident)
@@ -171,8 +199,9 @@ class _Placing:
                     for victim in victims:
                         del resident[victim]
                 resident[item] = time
-            if action.kind == "S":
-                changed |= dict.fromkeys(needed, time)
+            changed |= dict.fromkeys(self._moved(changes(action)), time)
+            for item in ends(action):
+                changed.pop(item, None)
         return leaving
 
     def _load(self, item: Object, time: int, needed: list[Object]) -> None:
@@ -187,7 +216,9 @@ class _Placing:
         for victim in victims:
             del self.resident[victim]
         self.resident[item] = False
-        self.loaded[item] = self._add(Action("L", item.shard, what=item.what, drops=tuple(victims), needs=tuple(needs)))
+        new = item.passing and item not in self.made
+        load = Action("L", item.shard, item.micro, item.what, drops=tuple(victims), new=new, needs=tuple(needs))
+        self.loaded[item] = self._add(load)
         self.last[item] = [self.loaded[item]]
 
     def _loads(self, needed: list[Object]) -> tuple[int, ...]:
@@ -195,7 +226,8 @@ class _Placing:
 
     def _write(self, item: Object) -> None:
         needs = tuple(self.last.get(item, [])[-1:])
-        self.last[item] = [*self.last.get(item, []), self._add(Action("W", item.shard, what=item.what, needs=needs))]
+        write = self._add(Action("W", item.shard, item.micro, item.what, needs=needs))
+        self.last[item] = [*self.last.get(item, []), write]
         self.resident[item] = False
 
     def _add(self, action: Action) -> int:

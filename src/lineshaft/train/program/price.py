@@ -78,12 +78,12 @@ class Costs:
 
     def size(self, action: Action) -> int:
         """Return the bytes that an action moves."""
-        return self.sizes[action.object] if action.kind in {"L", "W"} else 0
+        return self.sizes[action.object] if action.kind in {"L", "W"} and not action.new else 0
 
     def seconds(self, action: Action) -> float:
         """Return what an action takes when nothing shares its way."""
         if action.lane != "compute":
-            return self.latency + self.size(action) / self._rate(action)
+            return 0.0 if action.new else self.latency + self.size(action) / self._rate(action)
         if action.kind == "N":
             return self.norm
         costs = {"F": self.forward, "R": self.again, "B": self.backward, "S": self.step}[action.kind]

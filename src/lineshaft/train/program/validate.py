@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from lineshaft.errors import TrainingError
 from lineshaft.train.program.actions import LANES, Object, Program
 from lineshaft.train.program.complete import Step, require_complete
-from lineshaft.train.program.place import uses
+from lineshaft.train.program.place import changes, ends, uses
 from lineshaft.train.program.precedence import Precedence
 
 _IN = LANES.index("in")
@@ -35,6 +35,7 @@ class _Stay:
     until: int | None = None  # None: to the end
     used: list[int] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)  # uses after which nobody needs it
     written: list[int] = field(default_factory=list)
 
 
@@ -100,6 +101,7 @@ class _Proof:
     room: int
     pinned: frozenset[Object]
     stays: dict[Object, list[_Stay]] = field(default_factory=dict)
+    makers: dict[Object, int] = field(default_factory=dict)  # passing object -> the first pass that uses it
 
     def __post_init__(self) -> None:
         self.program, self.name, self.surely = self.precedence.program, self.precedence.name, self.precedence.surely
@@ -110,15 +112,34 @@ class _Proof:
             for item in filter(self._matters, self._touched(number)):
                 stay = self._stay(number, item)
                 (stay.written if action.kind == "W" else stay.used).append(number)
-                if action.kind == "S":
+                if item in changes(action):
                     stay.changed.append(number)
+                if item in ends(action):
+                    stay.ended.append(number)
+                if item.passing and action.kind != "W":
+                    self._require_made(stay, number)
         for stays in self.stays.values():
             for stay in stays:
                 self._require_kept(stay)
         self._require_commit(commit)
         self._require_end()
 
+    def _require_made(self, stay: _Stay, number: int) -> None:
+        """Refuse to use a passing object that is not there yet, and to bring one that is not, or only make its room."""
+        maker = self.makers.setdefault(stay.item, number)
+        load = None if stay.since < 0 else self.program.actions[stay.since]
+        if number == maker:
+            if load is not None and not load.new:
+                raise TrainingError(f"{self.name(stay.since)} brings {stay.item}, which {self.name(number)} only makes")
+        elif maker not in stay.used and (load is None or load.new):
+            raise TrainingError(
+                f"{self.name(number)} needs {stay.item}, which {self.name(maker)} made, but nothing brings it back; "
+                f"let its LOAD bring it"
+            )
+
     def _size(self, item: Object) -> int:
+        if item.passing:
+            return self.sizes.get(item, 0)
         if item not in self.sizes:
             raise TrainingError(f"the program moves or uses {item}, but sizes does not say how many bytes it has")
         return self.sizes[item]
@@ -214,6 +235,8 @@ class _Proof:
         """Say whether an object may be newer than what lies below when its stay ends, its writes being over."""
         if not stay.changed:
             return stay.dirty and not stay.written
+        if any(self.surely(stay.changed[-1], end) for end in stay.ended):
+            return False
         return not any(self.surely(stay.changed[-1], write) for write in stay.written)
 
     def _remaining(self) -> Iterator[_Stay]:
