@@ -75,10 +75,10 @@ class Action:
         Of F: whether it keeps the graph.
     drops
         Of LOAD: the objects in whose room it comes.
-    new
-        Of LOAD: whether there is nothing to bring, only room to make.
     needs
         Numbers of the actions of this step that come first.
+    new
+        Of LOAD: whether there is nothing to bring, only room to make.
 
     """
 
@@ -88,8 +88,8 @@ class Action:
     what: What | None = None
     graph: bool = False
     drops: tuple[Object, ...] = ()
-    new: bool = False
     needs: tuple[int, ...] = ()
+    new: bool = False
 
     @property
     def lane(self) -> Lane:

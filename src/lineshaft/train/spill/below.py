@@ -116,7 +116,7 @@ class TwoLevels:
 def choose(sizes: Mapping[Object, int], room: int) -> frozenset[Object]:
     """Choose what lies in memory: parameters first, because a step moves them three times and optimizer state twice."""
     chosen = set()
-    for item in sorted(sizes, key=lambda one: (one.what != "p", one.shard)):
+    for item in sorted(sizes, key=lambda one: (one.what != "p", one)):
         if sizes[item] <= room:
             chosen.add(item)
             room -= sizes[item]
