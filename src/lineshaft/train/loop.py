@@ -32,6 +32,7 @@ from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, read_batch, require_reiterable
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.in_memory import InMemory
+from lineshaft.train.interrupts import interrupts
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.settings import Goal, Settings
@@ -222,19 +223,33 @@ def run(
     """Train until the goal, or until the watcher has seen enough."""
     if backend.resume(watcher, data):
         goal.require_ahead(training)
-    with _shown(progress, goal.expected(data, settings.accumulate)) as advance:
+    with _shown(progress, goal.expected(data, settings.accumulate)) as advance, interrupts() as held:
         advance(len(training.losses))
         speed = _Speed()
-        while not (goal.reached(training) or (watcher and watcher.stopped)):
-            for rows in _epoch(training, data, settings, goal, backend):
-                advance(1, f"{speed.of(rows)}{backend.note()}")
-                backend.after_step(watcher, data)
-            if training.batch == 0:
-                if watcher:
-                    with backend.looking():
-                        watcher.after_epoch(training)
-                backend.after_epoch(watcher, data)
+        try:
+            while not (goal.reached(training) or (watcher and watcher.stopped)):
+                for group in _epoch(training, data, settings, goal):
+                    with held:
+                        training.losses.append(backend.step(group, training.moment()))
+                        training.batch += len(group)
+                        if progress:
+                            advance(1, f"{speed.of(sum(batch.rows for batch in group))}{backend.note()}")
+                        backend.after_step(watcher, data)
+                if training.batch == 0:
+                    with held:
+                        _end_epoch(training, backend, watcher, data)
+        except KeyboardInterrupt:
+            if held.whole:
+                backend.finish(watcher, data)
+            raise
     backend.finish(watcher, data)
+
+
+def _end_epoch(training: Training, backend: Backend, watcher: Watcher | None, data: Any) -> None:
+    if watcher:
+        with backend.looking():
+            watcher.after_epoch(training)
+    backend.after_epoch(watcher, data)
 
 
 class _Speed:
@@ -250,8 +265,8 @@ class _Speed:
         return f"{(after - before) / max(now - begin, 1e-9):.3g} rows/s"
 
 
-def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backend: Backend) -> Iterator[int]:
-    """Train through what is left of the epoch, with a pause and its rows after each step; then the cursor moves on."""
+def _epoch(training: Training, data: Any, settings: Settings, goal: Goal) -> Iterator[list[Batch]]:
+    """Go through the mini-batches that are left of the epoch; after the last of them the cursor moves on."""
     batches = _open(training, data)
     while not goal.reached(training):
         first = training.batch + 1
@@ -266,9 +281,7 @@ def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backen
                 )
             training.epoch, training.batch = training.epoch + 1, 0
             return
-        training.losses.append(backend.step(group, training.moment()))
-        training.batch += len(group)
-        yield sum(batch.rows for batch in group)
+        yield group
 
 
 def _open(training: Training, data: Any) -> Iterator[Any]:

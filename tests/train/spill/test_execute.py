@@ -261,7 +261,7 @@ def test_an_action_that_waits_for_ever_is_given_up_with_what_it_waits_for(record
     monkeypatch.setattr(execute, "PATIENCE", 0.05)
     gate = threading.Event()
     one = recorder(gates={"L0p": gate})
-    with pytest.raises(TrainingError, match=r"gave up after 0 s: F0\.0, which waits for L0p"):
+    with pytest.raises(TrainingError, match=r"F0\.0, which waits for L0p; the reader has been at L0p; check"):
         one.executor.run(program(LOAD, needing(F, 0)))
 
 
@@ -298,3 +298,22 @@ def test_a_program_without_loads_and_writes_computes_only(recorder):
     one = recorder()
     one.executor.run(program(F, Action("B", 0, 0), S))
     assert one.seen == ["F0.0", "B0.0", "S0"]
+
+
+def test_who_computes_for_long_is_waited_for(recorder, monkeypatch):
+    monkeypatch.setattr(execute, "PATIENCE", 0.05)
+    gate = threading.Event()
+    one = recorder(gates={"S0": gate})
+    threading.Timer(0.5, gate.set).start()
+    one.executor.run(program(LOAD, needing(S, 0), Action("W", 0, what="p", needs=(1,))))
+    one.executor.settle()
+
+
+def test_a_failure_leaves_the_writes_of_the_step_before_their_time(recorder):
+    gate = threading.Event()
+    one = recorder(gates={"W0p": gate}, failures={"F0.0": ValueError("mine")})
+    one.executor.run(program(LOAD, needing(S, 0), Action("W", 0, what="p", needs=(1,))))
+    threading.Timer(0.2, gate.set).start()
+    with pytest.raises(ValueError, match="mine"):
+        one.executor.run(program(F))
+    assert "W0p" in one.seen

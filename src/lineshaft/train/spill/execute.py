@@ -24,7 +24,10 @@ from lineshaft.train.program.actions import Action, Lane, Program, Span
 from lineshaft.train.program.picture import diagram, gantt
 from lineshaft.train.program.place import uses
 
-PATIENCE = 600.0  # seconds that an action may wait for others before that is taken for a fault
+PATIENCE = 600.0  # seconds without any action ending, or one computing, before that is taken for a fault
+GRACE = 10.0  # seconds in which the reader and the writer should end after a fault
+LOOK = 5.0  # seconds between looks at whether anything goes on
+OURS: dict[Lane, str] = {"in": "the reader", "out": "the writer", "compute": "computing"}
 Handler = Callable[[Action], int | None]
 
 
@@ -59,6 +62,8 @@ class Executor:
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._last: _Run | None = None
+        self._under: dict[Lane, Action] = {}
+        self._moved = time.monotonic()  # when an action began or ended last
         self._threads = [
             threading.Thread(target=self._serve, args=(lane,), name=f"lineshaft-{lane}", daemon=True)
             for lane in self._queues
@@ -80,9 +85,7 @@ class Executor:
                 run.trace.stalled += self._start(run, number)
                 self._do("compute", run, number)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and run.before is not None:
-                self._wait(run.before.over, "the writes of the last whole step")  # nobody loses that by Ctrl-C
-            self._fail(error)
+            self._abandon(run, error)
             raise
         return run.trace
 
@@ -92,11 +95,21 @@ class Executor:
             self._wait(self._last.over, "the last writes")
 
     def close(self) -> None:
-        """End the reader and the writer, once they have finished what they are at."""
+        """End the reader and the writer, once they have finished what they are at; after a fault, not for ever."""
         for queue in self._queues.values():
             queue.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(None if self._error is None else GRACE)
+
+    def _abandon(self, run: _Run, error: BaseException) -> None:
+        """End all lanes, once what the last whole step writes is written: nobody shall lose that."""
+        before = run.before
+        try:
+            if before is not None:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._error is not None or before.over(), PATIENCE)
+        finally:
+            self._fail(error)
 
     def _serve(self, lane: Lane) -> None:
         while (item := self._queues[lane].get()) is not None:
@@ -118,17 +131,30 @@ class Executor:
 
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
         with self._changed:
-            came = self._changed.wait_for(lambda: self._error is not None or ready(), PATIENCE)
+            while not self._changed.wait_for(lambda: self._error is not None or ready(), min(LOOK, PATIENCE)):
+                idle = time.monotonic() - self._moved
+                if idle > PATIENCE and "compute" not in self._under:
+                    raise TrainingError(self._stuck(idle, what))
         if self._error is not None:
             raise self._error
-        if not came:
-            raise TrainingError(f"gave up after {PATIENCE:.0f} s: {what}")
+
+    def _stuck(self, idle: float, what: str) -> str:
+        under = [f"{OURS[lane]} has been at {action}" for lane, action in self._under.items()]
+        return (
+            f"nothing went on for {idle:.0f} s: {what}; {' and '.join(under) or 'no lane is at work'}; check the disk "
+            f"under spill= or checkpoint=, then go on from the last commit"
+        )
 
     def _do(self, lane: Lane, run: _Run, number: int) -> None:
         action = run.program.actions[number]
+        self._under[lane], self._moved = action, time.monotonic()
         start = time.perf_counter()
-        size = self._handlers[lane](action) or 0
+        try:
+            size = self._handlers[lane](action) or 0
+        finally:
+            del self._under[lane]
         with self._changed:
+            self._moved = time.monotonic()
             run.finish(number, Span(action, start, time.perf_counter(), size))
             self._changed.notify_all()
 
