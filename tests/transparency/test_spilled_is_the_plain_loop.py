@@ -223,7 +223,7 @@ def test_a_loss_that_is_no_number_is_refused_before_anything_is_stepped():
 @pytest.mark.parametrize(
     ("poisoned", "named"),
     [
-        ("parts.1.0.bias", r"it came out of 'parts\.1.*', in shard 1 of 0 to "),
+        ("parts.1.0.bias", r"it came out of 'parts\.1.*', in shard \d of 0 to "),
         ("head.bias", r"it came out of 'head', in shard \d of 0 to "),
         ("input", r"it came out of 'parts\.0.*', in shard 0 of 0 to "),
         ("loss", r"the model's last outputs are finite, so it came from the loss"),

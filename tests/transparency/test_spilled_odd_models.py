@@ -193,4 +193,4 @@ class Calling(nn.Module):
 )
 def test_refused_by_name(odd, said):
     with pytest.raises(TrainingError, match=said):
-        spilled(Case(seeded(odd), numbers(), 34_000), micro_batch=3)
+        spilled(Case(seeded(odd), numbers(), 80_000), micro_batch=3)

@@ -113,6 +113,46 @@ class TwoLevels:
         return self.memory if item in self.chosen else self.files
 
 
+@dataclass
+class Apart:
+    """What lasts, and beside it, where no commit names it, what passes.
+
+    Attributes
+    ----------
+    lasting, passing
+        Where they lie.
+
+    """
+
+    lasting: Below
+    passing: Below
+
+    def read(self, item: Object, into: memoryview) -> None:
+        """Fill memory with the object."""
+        self._of(item).read(item, into)
+
+    def write(self, item: Object, content: memoryview) -> None:
+        """Keep the object."""
+        self._of(item).write(item, content)
+
+    def whole(self, item: Object, size: int) -> mmap.mmap:
+        """Return the object as memory that may be used."""
+        return self._of(item).whole(item, size)
+
+    def near(self, items: Collection[Object]) -> Collection[Object]:
+        """Return those of the objects that lie in memory."""
+        kinds = {passing: {item for item in items if item.passing is passing} for passing in (False, True)}
+        return {*self.lasting.near(kinds[False]), *self.passing.near(kinds[True])}
+
+    def close(self) -> None:
+        """Let go of everything but what `whole` gave."""
+        self.lasting.close()
+        self.passing.close()
+
+    def _of(self, item: Object) -> Below:
+        return self.passing if item.passing else self.lasting
+
+
 def choose(sizes: Mapping[Object, int], room: int) -> frozenset[Object]:
     """Choose what lies in memory: parameters first, because a step moves them three times and optimizer state twice."""
     chosen = set()

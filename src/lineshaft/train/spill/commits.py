@@ -27,12 +27,12 @@ from lineshaft.core.events import emit
 from lineshaft.core.memory import anonymous
 from lineshaft.errors import IntegrityError, StorageError
 from lineshaft.train.program.actions import Object
+from lineshaft.train.spill.places import Place
 from lineshaft.train.spill.slots import Copy, Slots, open_slots
 from lineshaft.train.state import unpack_one
 
 if TYPE_CHECKING:
     from lineshaft.train.checkpoint import Cursor
-    from lineshaft.train.spill.paged import Place
 
 FORMAT = 1
 KEPT = 2
@@ -157,8 +157,6 @@ def read_commit(path: Path) -> Commit:
         Its bytes are not those that its name says.
 
     """
-    from lineshaft.train.spill.paged import Place
-
     match = _NAME.match(path.name)
     try:
         content = path.read_bytes()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
+from lineshaft.train.spill.places import aligned
 from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ class Cut:
     slack
         Bytes beside those that it had better have.
     largest
-        Bytes of the largest shard's objects: the least room for objects.
+        Bytes of the objects that are in memory at once, at the most: the least room for objects.
+    passing
+        What passes through objects too: ``g``, gradients that wait for all others; ``x``, inputs of units.
+    inputs
+        For each shard, bytes of what its units are called with on one micro-batch, where that passes through objects.
 
     """
 
@@ -91,6 +96,8 @@ class Cut:
     fixed: int
     slack: int
     largest: int
+    passing: str = ""
+    inputs: Sequence[int] = ()
 
     @property
     def least(self) -> int:
@@ -143,11 +150,20 @@ class Load:
 def cut(load: Load, budget: int, way: Way = "spilled") -> Cut:
     """Cut a model for a budget, in one way; the least that works where the budget is too small."""
     found: list[Cut] = []
-    for limit in _limits(load, way):
-        found.append(_shards(load, units_of(load.observed.root, _state(load), limit), limit, way))
-        if found[-1].comfort <= budget:
-            return found[-1]
+    for passing in _passing(load, way):
+        for limit in _limits(load, way):
+            units = units_of(load.observed.root, _state(load), limit)
+            found.append(_shards(load, units, limit, way, passing))
+            if found[-1].comfort <= budget:
+                return found[-1]
     return min(found, key=lambda made: made.least)
+
+
+def _passing(load: Load, way: Way) -> list[str]:
+    """Return what may pass through objects: it costs copies, so nothing where memory allows that."""
+    if way != "spilled":
+        return [""]
+    return ["", "g", "x", "gx"] if load.all_gradients else ["", "x"]
 
 
 def _limits(load: Load, way: Way) -> Iterator[Limit]:
@@ -184,7 +200,7 @@ def _state(load: Load) -> dict[str, int]:
     return {name: weight.moved + weight.gradient for name, weight in load.weights.items()}
 
 
-def _shards(load: Load, units: Sequence[Unit], limit: Limit, way: Way) -> Cut:
+def _shards(load: Load, units: Sequence[Unit], limit: Limit, way: Way, passing: str) -> Cut:
     """Take units together while they fit the limit."""
     state = _state(load)
     bounds, reads, keeps = [0], set[str](), 0
@@ -201,12 +217,13 @@ def _shards(load: Load, units: Sequence[Unit], limit: Limit, way: Way) -> Cut:
     shared = shared_parameters(load.observed.root, units)
     owned = [sorted({name for u in numbers for name in units[u].reads} - shared) for numbers in shards]
     idle = sorted(set(load.weights) - shared - {name for names in owned for name in names})
-    return _weigh(load, way, units, shards, owned, sorted(shared | set(idle)))
+    return _weigh(load, way, passing, units, shards, owned, sorted(shared | set(idle)))
 
 
 def _weigh(
     load: Load,
     way: Way,
+    passing: str,
     units: Sequence[Unit],
     shards: Sequence[range],
     owned: Sequence[Sequence[str]],
@@ -216,21 +233,27 @@ def _weigh(
     inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
     glue_scopes = [scope for scope in load.observed.root.all() if id(scope) not in inside]
     glue = sum(sum(scope.keeps.values()) for scope in glue_scopes)
-    inputs = sum(unit.takes for unit in units)
+    writes = {name for scope in glue_scopes for name in scope.writes | scope.counts}
+    by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
+    visited = shards if by_micro else shards[:-1]  # the last shard goes back at once
+    own = [sum(aligned(units[n].scopes[0].given[j][1]) for n in numbers for j in units[n].own) for numbers in visited]
+    own = own if "x" in passing else []
+    given = {storage: size for unit in units for storage, size, _ in unit.scopes[0].given}
+    inputs = sum(given.values()) - sum(own)
     fixed = sum(weights[n].moved + weights[n].gradient * (1 + load.micros) for n in shared)
     fixed += (load.micros if spilled else 1) * (glue + inputs)
     gradients = [sum(weights[name].gradient for name in names) for names in owned]
-    heap = max(gradients) if spilled and not load.all_gradients else sum(gradients)
+    heap = max(gradients) if spilled and (not load.all_gradients or "g" in passing) else sum(gradients)
     graph = max(sum(units[number].keeps for number in numbers) for numbers in shards)
     heap += graph
     fixed += heap
     stepping = max(STEPPING * weight.gradient + weight.state for weight in weights.values())
-    objects = [
-        pages(sum(weights[name].value for name in names)) + pages(sum(weights[name].state for name in names))
-        for names in owned
+    objects = [_values(weights, names) + _kept(weights, names) for names in owned]
+    taken = [*map(pages, own), *[0] * (len(shards) - len(own))]
+    once = [
+        _values(weights, names) + (pages(gradient) if "g" in passing else 0) + max(own_inputs, _kept(weights, names))
+        for names, gradient, own_inputs in zip(owned, gradients, taken, strict=True)
     ]
-    writes = {name for scope in glue_scopes for name in scope.writes | scope.counts}
-    by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
     return Cut(
         way=way,
         units=units,
@@ -241,5 +264,15 @@ def _weigh(
         elsewhere=load.observed.drew_elsewhere,
         fixed=fixed if spilled else fixed + sum(objects),
         slack=int(SLACK * heap) + max(0, stepping - graph),
-        largest=max(objects) if spilled else 0,
+        largest=max(once) if spilled else 0,
+        passing=passing,
+        inputs=taken,
     )
+
+
+def _values(weights: Mapping[str, Weight], names: Sequence[str]) -> int:
+    return pages(sum(weights[name].value for name in names))
+
+
+def _kept(weights: Mapping[str, Weight], names: Sequence[str]) -> int:
+    return pages(sum(weights[name].state for name in names))

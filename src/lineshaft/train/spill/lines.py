@@ -13,7 +13,7 @@ order, each draws what it would have drawn, the same kernels run in the same gra
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,23 @@ class Kept:
     graph: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] = field(
         default_factory=lambda: ([], [], [])
     )
+    moved_finite: bool = True  # whether all was that has left for an object
+
+    def finite(self) -> bool:
+        """Say whether all is that it was called with and that a gradient comes back for; masks may be not."""
+        tensors = zip(self.tensors(), self.call.wanted or (), strict=True)
+        return self.moved_finite and all(bool(value.isfinite().all()) for value, wanted in tensors if wanted)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return those that it was called with."""
+        return tensors_of((self.call.args, self.call.kwargs))
+
+    def replace(self, others: Mapping[int, torch.Tensor]) -> None:
+        """Put others, by their numbers, in the places of some of them."""
+        own = self.tensors()
+        self.call = _with(self.call, [others.get(number, value) for number, value in enumerate(own)])
+        for number in others:
+            self.versions[number] = 0
 
 
 @dataclass
@@ -122,6 +139,15 @@ class Lines:
             path.stop = path.line.go(answer)
         path.random = torch.get_rng_state()
 
+    def inputs(self, action: Action) -> list[tuple[Kept, int]]:
+        """Return the tensors that a shard's units keep and nobody else needs: what keeps each, and its number there."""
+        path, found = self.paths[action.micro], []
+        for number in self.shards[action.shard]:
+            if (kept := path.kept.get(number)) is not None:
+                _require_unchanged(self.units[number], kept)
+                found += [(kept, own) for own in self.units[number].own]
+        return found
+
     def recompute(self, action: Action) -> None:
         """R: make the graphs of a shard's units again."""
         path = self.paths[action.micro]
@@ -147,7 +173,7 @@ class Lines:
     def shard_that_broke(self, micro: int) -> str:
         """Say, before the way back, where on the way there numbers stopped being finite."""
         known = sorted(self.paths[micro].kept.items())
-        broken = [number for number, kept in known if not _finite(kept.call)]
+        broken = [number for number, kept in known if not kept.finite()]
         number = broken[0] - 1 if broken else len(self.units) - 1
         if number < 0:
             return "it came in with the inputs"
@@ -215,12 +241,7 @@ def run_forward(
 
 def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     """Run a unit once more as it ran, for its graph; its writes to buffers are discarded."""
-    inputs = tensors_of((kept.call.args, kept.call.kwargs))
-    if [version(value) for value in inputs] != kept.versions:
-        raise TrainingError(
-            f"an input of {unit.name!r} was changed in place after the call; its backward pass needs it as it was: use "
-            f"an operation that is not in place (x = x + y for x += y) behind {unit.name!r}"
-        )
+    _require_unchanged(unit, kept)
     torch.set_rng_state(kept.random)
     with _found(buffers, kept.buffers), _drawing(kept.elsewhere), _counting(unit.counts, kept.counts):
         leaves, given, value = _trace(unit, kept.call)
@@ -232,6 +253,14 @@ def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
             f"once, so it could not be trained to the same bits: mend it, or leave memory= out"
         )
     kept.graph = (leaves, given, outputs)
+
+
+def _require_unchanged(unit: Unit, kept: Kept) -> None:
+    if [version(value) for value in kept.tensors()] != kept.versions:
+        raise TrainingError(
+            f"an input of {unit.name!r} was changed in place after the call; its backward pass needs it as it was: use "
+            f"an operation that is not in place (x = x + y for x += y) behind {unit.name!r}"
+        )
 
 
 def run_backward(kept: Kept, stop: Backward) -> tuple[torch.Tensor | None, ...]:
@@ -270,12 +299,6 @@ def _write_back(
         target.copy_(changed)
     for place in places:
         passed[place] = target
-
-
-def _finite(call: Forward) -> bool:
-    """Say whether all is finite that a unit was called with and that a gradient comes back for; masks may be not."""
-    tensors = zip(tensors_of((call.args, call.kwargs)), call.wanted or (), strict=True)
-    return all(bool(value.isfinite().all()) for value, wanted in tensors if wanted)
 
 
 def _sample(outputs: Sequence[torch.Tensor]) -> list[list[float]]:

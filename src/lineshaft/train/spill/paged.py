@@ -14,46 +14,21 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
 from lineshaft.errors import TrainingError
-from lineshaft.train.program.actions import Object
+from lineshaft.train.program.actions import LASTING, Object
+from lineshaft.train.spill.passing import Gradients, Inputs
+from lineshaft.train.spill.places import Place, contiguous, lay, strides
 from lineshaft.train.spill.stepping import Form, only
 
 if TYPE_CHECKING:
     from lineshaft.train.spill.below import Below
-
-_ALIGN = 64
-WHAT: tuple[Literal["p", "s"], ...] = ("p", "s")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor within an object."""
-
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-
-    def plain(self) -> list[Any]:
-        """Return it as JSON has it; `of` reads that."""
-        return [self.offset, list(self.shape), list(self.stride), str(self.dtype).removeprefix("torch.")]
-
-    @classmethod
-    def of(cls, offset: int, shape: list[int], stride: list[int], dtype: str) -> Place:
-        """Read what `plain` wrote."""
-        return cls(offset, tuple(shape), tuple(stride), getattr(torch, dtype))
-
-    def view(self, region: torch.Tensor) -> torch.Tensor:
-        """Return the tensor within a region of bytes."""
-        size = math.prod(self.shape) * self.dtype.itemsize
-        flat = region[self.offset : self.offset + size].view(self.dtype)
-        return flat.as_strided(self.shape, self.stride)
+    from lineshaft.train.spill.lines import Kept
 
 
 @dataclass
@@ -89,17 +64,20 @@ def lay_out(
     parameters: Mapping[str, nn.Parameter], forms: Mapping[int, Sequence[Form]], *, pinned: bool = False
 ) -> Part:
     """Give every tensor of a shard its place."""
-    values, end = {}, 0
-    for name, parameter in parameters.items():
-        values[name], end = _place(end, tuple(parameter.shape), _dense(parameter), parameter.dtype)
+    values, end = lay([(tuple(one.shape), strides(one), one.dtype) for one in parameters.values()])
     kept: dict[str, dict[str, Place]] = {}
     end_s = 0
     for name, parameter in parameters.items():
-        kept[name] = {}
-        for form in forms.get(id(parameter), ()) if parameter.requires_grad else ():
-            stride = _dense(parameter) if form.shape == tuple(parameter.shape) else _contiguous(form.shape)
-            kept[name][form.name], end_s = _place(end_s, form.shape, stride, form.dtype)
-    return Part(dict(parameters), values, kept, {"p": pages(end), "s": pages(end_s)}, pinned)
+        own = [*forms.get(id(parameter), ())] if parameter.requires_grad else []
+        shapes = [(form.shape, _like(parameter, form.shape), form.dtype) for form in own]
+        places, end_s = lay(shapes, end_s)
+        kept[name] = {form.name: place for form, place in zip(own, places, strict=True)}
+    sizes = {"p": pages(end), "s": pages(end_s)}
+    return Part(dict(parameters), dict(zip(parameters, values, strict=True)), kept, sizes, pinned)
+
+
+def _like(parameter: nn.Parameter, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return strides(parameter) if shape == tuple(parameter.shape) else contiguous(shape)
 
 
 @dataclass
@@ -116,6 +94,10 @@ class Paged:
         The memory for objects that come and go.
     below
         Where the others lie.
+    gradients
+        Of the shards whose gradients pass through objects.
+    inputs
+        Bytes of the inputs that pass through objects.
     resident
         Object -> its region.
 
@@ -125,15 +107,19 @@ class Paged:
     optimizer: torch.optim.Optimizer
     regions: Regions
     below: Below
+    gradients: Mapping[int, Gradients] = field(default_factory=dict)
+    inputs: Mapping[Object, int] = field(default_factory=dict)
     resident: dict[Object, Region] = field(default_factory=dict)
+    _collected: dict[Object, Inputs] = field(default_factory=dict)
 
     def sizes(self) -> dict[Object, int]:
-        """Return the bytes of every object."""
-        return {Object(k, what): part.sizes[what] for k, part in enumerate(self.parts) for what in WHAT}
+        """Return the bytes of every object that lasts."""
+        return {Object(k, what): part.sizes[what] for k, part in enumerate(self.parts) for what in LASTING}
 
     def moved(self) -> dict[Object, int]:
         """Return the bytes of every object for those who move objects: pinned ones are none of their business."""
-        return moved_sizes(self.parts)
+        passing = {Object(shard, "g"): own.size for shard, own in self.gradients.items()}
+        return moved_sizes(self.parts) | passing | dict(self.inputs)
 
     def places(self) -> dict[str, tuple[Object, Place]]:
         """Return where every tensor lies, by the parameter's name, and by that and what is kept."""
@@ -180,18 +166,44 @@ class Paged:
                 for parameter in part.parameters.values():
                     parameter.data = _nothing(parameter)
 
-    def load(self, item: Object, drops: Sequence[Object]) -> int:
+    def load(self, item: Object, drops: Sequence[Object], *, new: bool = False) -> int:
         """Bring an object up, into the room of others; return the bytes that were read."""
         for other in drops:
             self._drop(other)
-        part = self.parts[item.shard]
-        region = self.regions.take(part.sizes[item.what])
-        self.resident[item] = region
-        if item.what == "s" and not part.born:
-            return 0  # the optimizer makes it, with its first step
+        region = self.resident[item] = self.regions.take(self._size(item))
+        if new or (item.what == "s" and not self.parts[item.shard].born):
+            return 0  # it is made in memory: here the optimizer's state, with its first step
         self.below.read(item, memoryview(region))
-        self._bind(item, region)
+        if item.what == "g":
+            self.gradients[item.shard].bind(region)
+        elif not item.passing:
+            self._bind(item, region)
         return len(region)
+
+    def _size(self, item: Object) -> int:
+        if item.what == "g":
+            return self.gradients[item.shard].size
+        return self.inputs[item] if item.what == "x" else self.parts[item.shard].sizes[item.what]
+
+    def collect_gradients(self, shard: int) -> None:
+        """Move a shard's gradients into their object, where they have one."""
+        if (item := Object(shard, "g")) in self.resident:
+            self.gradients[shard].collect(self.resident[item])
+
+    def collect_inputs(self, item: Object, found: list[tuple[Kept, int]]) -> None:
+        """Move what a shard was called with into its object."""
+        self._collected[item] = Inputs.collect(found, self.resident[item])
+
+    def bind_inputs(self, item: Object) -> None:
+        """Let a shard find what it was called with."""
+        if item in self._collected:
+            self._collected.pop(item).bind(self.resident[item])
+
+    def forget(self) -> None:
+        """Forget all that passes: the step is over, or will be taken again."""
+        for own in self.gradients.values():
+            own.clear()
+        self._collected.clear()
 
     def write(self, item: Object) -> int:
         """Write an object below; it stays in memory. Return the bytes written."""
@@ -240,6 +252,8 @@ class Paged:
         for name, parameter in part.parameters.items():
             parameter.grad = None
             self._require_in_place(shard, name, parameter)
+        if shard in self.gradients:
+            self.gradients[shard].clear()
 
     def _first_step(self, shard: int, trained: Sequence[nn.Parameter]) -> None:
         """Step one parameter at a time: what the optimizer makes for it moves into the shard's region at once."""
@@ -298,10 +312,12 @@ class Paged:
     def _drop(self, item: Object) -> None:
         """Give an object's memory up."""
         part = self.parts[item.shard]
+        if item.what == "g":
+            self.gradients[item.shard].unbind()
         for name, parameter in part.parameters.items():
             if item.what == "p":
                 parameter.data = _nothing(parameter)
-            else:
+            elif item.what == "s":
                 state = self.optimizer.state.get(parameter, {})
                 for what in part.kept[name]:
                     if what in state:
@@ -338,30 +354,7 @@ class Paged:
 
 def moved_sizes(parts: Sequence[Part]) -> dict[Object, int]:
     """Return the bytes that there are to move of every object: 0 of those that always stay."""
-    return {Object(k, what): 0 if part.pinned else part.sizes[what] for k, part in enumerate(parts) for what in WHAT}
-
-
-def aligned(size: int) -> int:
-    """Round up to where a tensor may begin."""
-    return -(-size // _ALIGN) * _ALIGN
-
-
-def _place(end: int, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> tuple[Place, int]:
-    start = aligned(end)
-    return Place(start, shape, stride, dtype), start + math.prod(shape) * dtype.itemsize
-
-
-def _dense(parameter: torch.Tensor) -> tuple[int, ...]:
-    """Keep the memory format (channels last, say) of a tensor without holes; anything else becomes contiguous."""
-    if parameter.is_contiguous():
-        return tuple(parameter.stride())
-    if parameter.numel() == parameter.untyped_storage().nbytes() // parameter.dtype.itemsize:
-        return tuple(parameter.stride())
-    return _contiguous(tuple(parameter.shape))
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[place + 1 :]) for place in range(len(shape)))
+    return {Object(k, what): 0 if part.pinned else part.sizes[what] for k, part in enumerate(parts) for what in LASTING}
 
 
 def _nothing(parameter: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,8 @@ class Scope:
         Bytes that autograd would hold for it, by storage, its parts not included.
     takes
         Bytes of the tensors that it was called with.
+    given
+        Of each of them, what it shares with all tensors on the same memory, its bytes, and whether a gradient flows.
     writes
         Names of the buffers that its own code wrote.
     counts
@@ -104,6 +106,7 @@ class Scope:
     reads: set[str] = field(default_factory=set)
     keeps: dict[int, int] = field(default_factory=dict)
     takes: int = 0
+    given: tuple[tuple[int, int, bool], ...] = ()
     writes: set[str] = field(default_factory=set)
     counts: set[str] = field(default_factory=set)
     mutates: tuple[int, ...] = ()
@@ -223,6 +226,7 @@ class _Watch:
         self.stack[-1].parts.append(scope)
         given = tensors_of((args, kwargs))
         scope.takes = sum(value.nbytes for value in given)
+        scope.given = tuple((self.storage(value), value.nbytes, value.requires_grad) for value in given)
         before = [version(value) for value in given]
         # By value too: batch normalisation writes its running statistics past the version counter.
         buffers = {name: (version(value), value.detach().clone()) for name, value in module.named_buffers()}
@@ -261,9 +265,14 @@ class _Watch:
 
     def keep(self, value: torch.Tensor) -> None:
         if _place(value) not in self.parameters:
-            storage = StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
-            self.storages.append(storage)
-            self.stack[-1].keeps[storage.cdata] = value.untyped_storage().nbytes()
+            self.stack[-1].keeps[self.storage(value)] = value.untyped_storage().nbytes()
+
+    def storage(self, value: torch.Tensor) -> int:
+        """Number the memory that a tensor lies on."""
+        storage = StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
+        self.storages.append(storage)
+        number: int = storage.cdata
+        return number
 
 
 def _repeats(given: list[torch.Tensor], outputs: Any) -> tuple[int, ...]:

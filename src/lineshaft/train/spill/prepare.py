@@ -17,15 +17,18 @@ from lineshaft.train import randomness
 from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
 from lineshaft.train.batches import cut as cut_batch
 from lineshaft.train.in_memory import autocast
-from lineshaft.train.spill.below import Below, InMemory, TwoLevels, choose
+from lineshaft.train.program.actions import Object
+from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
 from lineshaft.train.spill.cutting import WAYS, Cut, Load, Way, Weight, cut, least, require_room
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
 from lineshaft.train.spill.line import Line, Loss
-from lineshaft.train.spill.paged import Paged, Part, aligned, lay_out, moved_sizes
+from lineshaft.train.spill.paged import Paged, Part, lay_out
+from lineshaft.train.spill.passing import Gradients
 from lineshaft.train.spill.pilot import Observed, observe
+from lineshaft.train.spill.places import aligned
 from lineshaft.train.spill.rates import disk_rate, memory_rate, step_rate
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
@@ -35,7 +38,6 @@ from lineshaft.train.spill.ways import Machine, Option, option, ranked
 
 if TYPE_CHECKING:
     from lineshaft.train.checkpoint import Checkpoints
-    from lineshaft.train.program.actions import Object
     from lineshaft.train.settings import Settings
     from lineshaft.train.snapshot import Training
 
@@ -178,7 +180,7 @@ def examine(
     give_back()
     options = []
     for one in made:
-        sizes = moved_sizes(_parts(training, one, forms))
+        sizes = _paged(training, one, forms, 0, len(micros)).moved()
         near = _near(sizes, budget)
         options.append(option(one, budget.device, sizes, load.weights, rehearsed, machine, len(micros), together, near))
     known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
@@ -215,17 +217,21 @@ def _send_below(
 ) -> Spilled:
     """Send a model below and return what steps it."""
     made = chosen.cut
-    paged = Paged(_parts(training, made, examined.forms), training.optimizer, Regions(chosen.room), InMemory())
+    paged = _paged(training, made, examined.forms, chosen.room, examined.load.micros)
     ceiling = budget.held + budget.device
     if budget.dram is None:
         ceiling += sum(paged.moved().values())
     else:
         ceiling += budget.dram
+    moved = paged.moved()
+    near = _near(moved, budget)
     if checkpoint is None:
-        paged.below = _scratch(paged, budget, folder)
+        paged.below = _scratch(moved, near, folder)
         paged.send_below()
         return Spilled(training, settings, made, paged, examined.known, None, ceiling, budget.held)
-    keeper = open_keeper(checkpoint, training, paged, _near(paged.moved(), budget))
+    keeper = open_keeper(checkpoint, training, paged, frozenset(item for item in near if not item.passing))
+    if passing := {item: size for item, size in moved.items() if item.passing}:
+        paged.below = Apart(paged.below, _scratch(passing, near & passing.keys(), checkpoint.folder))
     return Spilled(training, settings, made, paged, examined.known, keeper, ceiling, budget.held)
 
 
@@ -238,6 +244,14 @@ def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[st
         )
         for name, parameter in training.model.named_parameters()
     }
+
+
+def _paged(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]], room: int, micros: int) -> Paged:
+    """Give all objects their places."""
+    parts = _parts(training, made, forms)
+    gradients = {k: Gradients.of(part.parameters) for k, part in enumerate(parts[:-1])} if "g" in made.passing else {}
+    inputs = {Object(k, "x", i): size for k, size in enumerate(made.inputs) for i in range(micros)}
+    return Paged(parts, training.optimizer, Regions(room), InMemory(), gradients, inputs)
 
 
 def _parts(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]]) -> list[Part]:
@@ -280,10 +294,10 @@ def _near(moved: Mapping[Object, int], budget: Budget) -> frozenset[Object]:
     return frozenset(sizes) if budget.dram is None else choose(sizes, budget.dram)
 
 
-def _scratch(paged: Paged, budget: Budget, folder: str | Path | None) -> Below:
-    """Make what lies below a training that keeps nothing."""
-    memory, near = InMemory(), _near(paged.moved(), budget)
-    rest = {item: size for item, size in paged.moved().items() if size and item not in near}
+def _scratch(moved: Mapping[Object, int], near: frozenset[Object], folder: str | Path | None) -> Below:
+    """Make what lies below a training for objects that no commit names."""
+    memory = InMemory()
+    rest = {item: size for item, size in moved.items() if size and item not in near}
     if not rest:
         return memory
     where = Path(tempfile.mkdtemp(prefix="lineshaft-spill-", dir=folder))

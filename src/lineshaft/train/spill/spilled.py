@@ -24,7 +24,7 @@ from lineshaft.train.spill.draws import advance, distance
 from lineshaft.train.spill.execute import Executor, Trace
 from lineshaft.train.spill.line import Line, Loss
 from lineshaft.train.spill.lines import Buffer, Lines
-from lineshaft.train.spill.stepping import only
+from lineshaft.train.spill.together import Together
 from lineshaft.train.spill.units import paused_at
 from lineshaft.train.spill.ways import order_of
 
@@ -78,12 +78,13 @@ class Spilled:
     ) -> None:
         self.training, self.settings, self.cut, self.paged = training, settings, cut, paged
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
-        self.together = settings.clip is not None or training.scaler.is_enabled()
+        clipped = settings.clip is not None or training.scaler.is_enabled()
+        self.together = Together(training.model, training.scaler, settings.clip) if clipped else None
         self.traces: deque[Trace] = deque(maxlen=TRACES)
         self._steps = 0
         written = [buffers_of(training.model, unit.writes) for unit in cut.units]
         self._written = [buffer for buffers in written for buffer in buffers]
-        self._lines = Lines(cut.units, cut.shards, written, self._collect_shared, elsewhere=cut.elsewhere)
+        self._lines = Lines(cut.units, cut.shards, written, self._collect, elsewhere=cut.elsewhere)
         self._shared = [paged.parts[-1].parameters[name] for name in cut.shared]
         self._executor = Executor(self._compute, self._load, self._write)
         self._before: dict[Object, bool] = {}
@@ -91,7 +92,7 @@ class Spilled:
         self._parts: dict[int, torch.Tensor] = {}  # number of a micro-batch -> its part of the loss
         self._own: dict[int, dict[int, torch.Tensor]] = {}  # its gradients of shared parameters
         self._starting: Sequence[torch.Tensor | None] = ()
-        self._where, self._void, self._stepping, self._broken = "", False, True, ""
+        self._where, self._void, self._stepping, self._broken, self._shard = "", False, True, "", -1
         self._ceiling, self._held, self._tidied = ceiling, held, 0.0
         self._stack = ExitStack()
 
@@ -173,6 +174,8 @@ class Spilled:
         self._parts, self._own, self._void, self._starting, self._broken = {}, {}, False, starts, ""
         before = torch.get_rng_state()
         found = [module.get_buffer(name).clone() for module, name in self._written]
+        if self.together is not None:
+            self.together.begin()
         self._lines.begin([self._body(number, micro) for number, micro in enumerate(micros)], starts)
         try:
             self.traces.append(self._executor.run(self._program(self._order(len(micros)))))
@@ -183,13 +186,14 @@ class Spilled:
             if self.keeper is not None and self.keeper.due(len(self.training.losses) + 1):
                 self.keeper.cancel()  # the program's commit: nothing was stepped
             self._put_back(found)
+            self.paged.forget()
             self.training.model.zero_grad(set_to_none=True)
         torch.set_rng_state(before if self._void else end)
         return not self._void
 
     def _order(self, micros: int) -> Order:
         trained = [k for k, part in enumerate(self.paged.parts) if _trained(part)]
-        return order_of(self.cut, micros, by_micro=self.by_micro, trained=trained, together=self.together)
+        return order_of(self.cut, micros, by_micro=self.by_micro, trained=trained, together=self.together is not None)
 
     def _program(self, order: Order) -> Program:
         """Place an order, and prove what comes of it; one that was seen before is known."""
@@ -198,6 +202,8 @@ class Spilled:
         key = order, commit, tuple(sorted(self._before.items()))
         if key not in self._programs:
             moved = self.paged.moved()
+            if not any(action.kind == "B" for action in order):
+                moved = {item: size for item, size in moved.items() if not item.passing}  # a trial
             pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
             program = place(order, moved, self.paged.regions.limit, self._before, commit, pinned=pinned)
             first = 0 if any(action.kind == "B" for action in order) else program.shards
@@ -264,14 +270,21 @@ class Spilled:
         self._tidy()
         if self._void:
             return
+        self._shard = action.shard
+        inputs = Object(action.shard, "x", action.micro)
         if action.kind == "F":
             self._lines.forward(action)
+            if inputs in self.paged.resident and not action.graph:
+                self.paged.collect_inputs(inputs, self._lines.inputs(action))
         elif action.kind == "R":
+            self.paged.bind_inputs(inputs)
             self._lines.recompute(action)
         elif action.kind == "B":
             if action.shard == len(self.cut.shards) - 1 and not self._parts[action.micro].isfinite():
                 self._broken = self._broken or self._lines.shard_that_broke(action.micro)
             self._lines.backward(action)
+            if action.micro == len(self._lines.paths) - 1 and self.together is not None:
+                self.together.add(self._passing(action.shard))
         elif self._ready():
             self._update(action)
 
@@ -298,31 +311,38 @@ class Spilled:
         return not self._void
 
     def _update(self, action: Action) -> None:
-        if action.kind == "N":
-            self._all_gradients()
-        elif self._stepping or not self.together:
-            if action.shard == len(self.cut.shards) and not self.together:
+        if action.kind == "N" and self.together is not None:
+            self._all_gradients(self.together)
+        elif self._stepping:
+            if self.together is not None:
+                self.together.scale([*self.paged.parts[action.shard].parameters.values()])
+            elif action.shard == len(self.cut.shards):
                 self._sum_shared()
             self.paged.step(action.shard)
+        elif action.shard in self.paged.gradients:
+            self.paged.gradients[action.shard].clear()
 
-    def _all_gradients(self) -> None:
-        """Unscale and clip all gradients together, and find out whether they are numbers."""
-        training = self.training
+    def _passing(self, shard: int) -> list[nn.Parameter]:
+        """Return the parameters whose gradients may leave memory before those of all are there."""
+        own = self.paged.gradients.get(shard)
+        return [] if own is None else [*own.parameters.values()]
+
+    def _collect(self, micro: int) -> None:
+        """Move gradients to where they belong, after a unit of a micro-batch."""
+        self.paged.collect_gradients(self._shard)
+        self._collect_shared(micro)
+
+    def _all_gradients(self, together: Together) -> None:
+        """Take the norm of all gradients, and find out whether they are numbers."""
         self._sum_shared()
-        training.scaler.unscale_(training.optimizer)
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(training.model.parameters(), self.settings.clip)
-        seen: list[bool] = []
-        hook = training.optimizer.register_step_post_hook(lambda *_: seen.append(True))
-        with only(training.optimizer, []):
-            training.scaler.step(training.optimizer)  # of nothing: it says whether there would be a step
-        hook.remove()
-        self._stepping = bool(seen)
+        passing = {id(one) for shard in self.paged.gradients for one in self._passing(shard)}
+        together.add([one for one in self.training.model.parameters() if id(one) not in passing])
+        self._stepping = together.decide()
         if not self._stepping:
-            training.model.zero_grad(set_to_none=True)
+            self.training.model.zero_grad(set_to_none=True)
 
     def _load(self, action: Action) -> int:
-        return self.paged.load(action.object, action.drops)
+        return self.paged.load(action.object, action.drops, new=action.new)
 
     def _write(self, action: Action) -> int:
         if action.kind == "W":

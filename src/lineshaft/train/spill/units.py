@@ -16,9 +16,10 @@ parameter that glue reads, or that is read by more than one unit, is shared: it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -42,12 +43,15 @@ class Unit:
         What the pilot saw of it.
     sequence
         The ``nn.Sequential`` that it is a part of, where it stands for neighbours.
+    own
+        Numbers of the tensors it is called with that no other unit is, and through which a gradient flows.
 
     """
 
     name: str
     scopes: tuple[Scope, ...]
     sequence: nn.Module | None = None
+    own: tuple[int, ...] = ()
 
     @property
     def reads(self) -> set[str]:
@@ -129,8 +133,17 @@ def units_of(root: Scope, state: Mapping[str, int], limit: Limit) -> list[Unit]:
         What one unit may need; a call without parts may need more.
 
     """
-    found = list(_cut(root, state, limit))
-    return found or [Unit(root.name or "model", (root,))]
+    found = list(_cut(root, state, limit)) or [Unit(root.name or "model", (root,))]
+    takers = Counter(storage for unit in found for storage in {given[0] for given in unit.scopes[0].given})
+    return [replace(unit, own=_own(unit.scopes[0], takers)) for unit in found]
+
+
+def _own(scope: Scope, takers: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(
+        number
+        for number, (storage, _, wanted) in enumerate(scope.given)
+        if wanted and takers[storage] == 1 and number not in scope.mutates
+    )
 
 
 def shared_parameters(root: Scope, units: Sequence[Unit]) -> set[str]:
