@@ -3,8 +3,8 @@
 12,808 sentences, read as unlabelled but for 200 expert labels on training films. Run it with
 ``lineshaft run examples/reviews.py``; the second run is instant. Gold of the test films is used by release alone.
 
-``REVIEWS_WHOLE=250MB lineshaft run examples/reviews.py`` fine-tunes all of MiniLM in so much memory, where parameters,
-gradients and moments take 364 MB.
+``REVIEWS_WHOLE=400MB lineshaft run examples/reviews.py`` fine-tunes all of MiniLM in so much memory; parameters,
+gradients and moments take 364 MB, and training all in memory more than 500 MB.
 """
 
 import bz2

@@ -46,17 +46,17 @@ def test_with_much_memory_all_of_it_stays_there():
 
 
 def test_with_less_it_is_spilled_and_the_ways_that_do_not_fit_say_so():
-    plan = ls.train.plan(deep, batch(), memory="1MB", micro_batch=8)
+    plan = ls.train.plan(deep, batch(), memory="1.2MB", micro_batch=8)
     assert plan.way == "spilled"
     assert state(deep()) > 3 * plan.budget
     text = str(plan)
     assert re.search(r"^spilled: [\d.]+ m?s a step, [\d.]+ [KM]B", text)
     assert re.search(r"shards of up to [\d.]+ KB, room for [\d.]+ of them; [\d.]+ MB read and [\d.]+ MB written", text)
     assert re.search(r"of computing, .* of moving, .* of waiting: (computing|reading|writing) binds", text)
-    assert re.search(r"next: in memory.* a step, [\d.]+ MB: over the budget of 1 MB", text)
+    assert re.search(r"next: in memory.* a step, [\d.]+ MB: over the budget of 1.2 MB", text)
 
 
-@pytest.mark.parametrize("memory", ["700KB", "1MB", "6MB", {"device": "1MB"}, {"device": "1MB", "dram": "2MB"}])
+@pytest.mark.parametrize("memory", ["1MB", "1.2MB", "6MB", {"device": "1.2MB"}, {"device": "1.2MB", "dram": "2MB"}])
 def test_what_is_planned_is_what_training_does(memory):
     options = {"memory": memory, "micro_batch": 8}
     plan = ls.train.plan(deep, batch(), **options)
@@ -73,7 +73,7 @@ def test_what_is_planned_is_what_training_does(memory):
 
 
 def test_a_plan_may_be_trained_by_and_gives_the_same_bits():
-    plan = ls.train.plan(deep, batch(), memory="1MB")
+    plan = ls.train.plan(deep, batch(), memory="1.2MB")
     by_plan = ls.train.fit(deep, [batch()], steps=3, plan=plan, progress=False)
     assert by_plan.plan is plan
     assert by_plan.losses == ls.train.fit(deep, [batch()], steps=3, progress=False).losses
@@ -113,14 +113,14 @@ def test_fewer_rows_a_visit_wait_longer_for_the_disk():
     """A step moves the same bytes whatever it computes, so that what hides them shrinks with the rows."""
     shares = []
     for rows in (8, 64):
-        priced = ls.train.plan(deep, batch(rows), memory="1MB", micro_batch=8).chosen.priced
+        priced = ls.train.plan(deep, batch(rows), memory="1.2MB", micro_batch=8).chosen.priced
         shares.append(priced.loads["in"] / priced.loads["compute"])
     assert shares[0] > shares[1]
 
 
 def test_a_plan_and_another_budget_are_refused_together():
-    plan = ls.train.plan(deep, batch(), memory="1MB")
-    with pytest.raises(UsageError, match="memory='2MB' and a plan for '1MB'"):
+    plan = ls.train.plan(deep, batch(), memory="1.2MB")
+    with pytest.raises(UsageError, match="memory='2MB' and a plan for '1.2MB'"):
         ls.train.fit(deep, [batch()], memory="2MB", plan=plan)
 
 
@@ -164,7 +164,7 @@ def test_a_model_that_goes_another_way_the_second_time_is_refused_by_name():
             return self.last(x)
 
     with pytest.raises(TrainingError, match=r"forward came to 'parts\.5.*' where the pilot run saw 'parts\.0"):
-        ls.train.fit(Turning, [batch()], steps=1, memory="1MB", micro_batch=8, progress=False)
+        ls.train.fit(Turning, [batch()], steps=1, memory="1.2MB", micro_batch=8, progress=False)
 
 
 def test_hooks_on_gradients_see_those_of_training_only():
@@ -176,7 +176,7 @@ def test_hooks_on_gradients_see_those_of_training_only():
 
 
 def test_it_is_drawn():
-    plan = ls.train.plan(deep, batch(), memory="1MB")
+    plan = ls.train.plan(deep, batch(), memory="1.2MB")
     assert plan.diagram(60).splitlines()[1].startswith("in ")
     assert "<svg" in plan._repr_html_()
     assert repr(plan).startswith("Plan(spilled, ")

@@ -30,7 +30,7 @@ from lineshaft.core.artifact import digest_of
 from lineshaft.core.codec import Tensors, encode
 from lineshaft.train.checkpoint import Checkpoints
 
-BUDGET = {"device": "40KB", "dram": "8KB"}
+BUDGET = {"device": "60KB", "dram": "8KB"}
 
 
 class Restless:

@@ -143,7 +143,7 @@ def test_another_model_is_refused_with_both_named(tmp_path):
     with pytest.raises(
         TrainingError, match=r"its model is Sequential with 1571 parameters .*, this run's is Sequential"
     ):
-        spilled(Case(wider, numbers(), 40_000), steps=4, checkpoint=tmp_path)
+        spilled(Case(wider, numbers(), 60_000), steps=4, checkpoint=tmp_path)
     same(spilled(ZOO["mlp"], steps=4, checkpoint=tmp_path), spilled(ZOO["mlp"], steps=4))
 
 
@@ -162,8 +162,8 @@ def test_an_interrupt_leaves_the_last_step_committed(tmp_path):
                 yield item
 
     with pytest.raises(KeyboardInterrupt):
-        spilled(Case(mlp, Interrupting(numbers()), 40_000), epochs=2, checkpoint=tmp_path)
-    resumed = spilled(Case(mlp, numbers(), 40_000), epochs=2, checkpoint=tmp_path)
+        spilled(Case(mlp, Interrupting(numbers()), 60_000), epochs=2, checkpoint=tmp_path)
+    resumed = spilled(Case(mlp, numbers(), 60_000), epochs=2, checkpoint=tmp_path)
     same(resumed, spilled(ZOO["mlp"], epochs=2))
 
 

@@ -109,11 +109,11 @@ def test_every_option(name, option):
 @pytest.mark.parametrize("factory", [norm_net, Tied])
 @pytest.mark.parametrize("micro_batch", [None, 7, 20])
 def test_buffers_that_forward_writes(factory, micro_batch):
-    same(Case(factory, batches(80, 20), 40_000), micro_batch=micro_batch)
+    same(Case(factory, batches(80, 20), 60_000), micro_batch=micro_batch)
 
 
 def test_the_last_batch_may_be_shorter():
-    same(Case(mlp, [*numbers(), *numbers(5, 5)], 40_000), micro_batch=3)
+    same(Case(mlp, [*numbers(), *numbers(5, 5)], 60_000), micro_batch=3)
 
 
 def test_lengths_may_vary():
@@ -135,13 +135,13 @@ class Jittered(nn.Module):
 
 
 def test_draws_that_depend_on_the_data():
-    same(Case(Jittered, numbers(), 40_000), micro_batch=3)
+    same(Case(Jittered, numbers(), 60_000), micro_batch=3)
 
 
 def test_draws_that_depend_on_the_data_while_states_are_kept(tmp_path):
-    straight = spilled(Case(Jittered, numbers(), 40_000), micro_batch=3, steps=6)
+    straight = spilled(Case(Jittered, numbers(), 60_000), micro_batch=3, steps=6)
     for steps in (3, 6):
-        kept = spilled(Case(Jittered, numbers(), 40_000), micro_batch=3, steps=steps, checkpoint=tmp_path)
+        kept = spilled(Case(Jittered, numbers(), 60_000), micro_batch=3, steps=steps, checkpoint=tmp_path)
     assert kept.losses == straight.losses
     assert_same_bits(all_state(kept.model, kept.optimizer), all_state(straight.model, straight.optimizer))
 
@@ -158,7 +158,7 @@ class Normal(nn.Module):
 
 
 def test_draws_that_leave_something_for_later():
-    same(Case(Normal, numbers(), 40_000), micro_batch=3)
+    same(Case(Normal, numbers(), 60_000), micro_batch=3)
 
 
 class Frozen(nn.Module):
@@ -180,7 +180,7 @@ def trainable(named):
 
 @pytest.mark.parametrize("optimizer", [adamw, trainable])
 def test_frozen_parts(optimizer):
-    same(Case(Frozen, numbers(), 40_000), optimizer=optimizer, micro_batch=3)
+    same(Case(Frozen, numbers(), 60_000), optimizer=optimizer, micro_batch=3)
 
 
 def test_a_module_is_trained_in_place():
@@ -188,7 +188,7 @@ def test_a_module_is_trained_in_place():
     model = mlp()
     twin = mlp()
     twin.load_state_dict(model.state_dict())
-    fit = spilled(Case(model, numbers(), 40_000))
+    fit = spilled(Case(model, numbers(), 60_000))
     assert fit.model is model
     assert fit.losses == plain(lambda: twin, numbers(), row_loss, adamw)[2]
 
@@ -215,7 +215,7 @@ def test_a_loss_that_is_no_number_is_refused_before_anything_is_stepped():
     model = mlp()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(Diverged, match=r"the loss of step 1 \(epoch 1, batch 1\) is nan"):
-        spilled(Case(model, data[1:], 40_000))
+        spilled(Case(model, data[1:], 60_000))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -246,7 +246,7 @@ def test_a_loss_that_is_no_number_names_step_and_shard(poisoned, named):
         return row_loss(outputs, target) * (float("inf") if poisoned == "loss" else 1)
 
     with pytest.raises(Diverged, match=r"the loss of step 1 \(epoch 1, batch 1\) is (nan|inf); " + named):
-        spilled(Case(make, data, 90_000), loss=loss, micro_batch=3)
+        spilled(Case(make, data, 120_000), loss=loss, micro_batch=3)
 
 
 def test_an_optimizer_that_couples_parameters_is_refused_by_name():
@@ -269,7 +269,7 @@ def test_a_model_that_calls_its_parts_in_another_order_is_refused():
             return self.head(x)
 
     with pytest.raises(TrainingError, match=r"forward came to 'parts\.3' where the pilot run saw 'parts\.0'"):
-        spilled(Case(Turning, numbers(), 40_000))
+        spilled(Case(Turning, numbers(), 46_000))
 
 
 def test_what_the_user_raises_inside_the_model_comes_out_as_it_is():
@@ -287,7 +287,7 @@ def test_what_the_user_raises_inside_the_model_comes_out_as_it_is():
             return self.head(self.parts(x))
 
     with pytest.raises(ZeroDivisionError, match="mine"):
-        spilled(Case(Broken, numbers(), 40_000))
+        spilled(Case(Broken, numbers(), 60_000))
 
 
 def test_losses_are_those_of_ls_train_fit_in_memory():
@@ -306,7 +306,7 @@ def test_nothing_is_left_after_a_failure(tmp_path):
     data = numbers()
     data[1][0][0, 0] = float("nan")
     with pytest.raises(Diverged):
-        spilled(Case(mlp, data, 40_000), spill=tmp_path)
+        spilled(Case(mlp, data, 60_000), spill=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

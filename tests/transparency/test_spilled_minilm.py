@@ -46,9 +46,10 @@ def sentences(steps=4, rows=4, length=10):
 
 def test_twenty_steps_of_the_whole_encoder():
     model, optimizer, losses = plain(FineTuned, sentences(), row_loss, adamw, epochs=5, micro_batch=2)
-    options = {"epochs": 5, "micro_batch": 2, "memory": "240MB", "progress": False}
+    options = {"epochs": 5, "micro_batch": 2, "memory": "330MB", "progress": False}
     fit = ls.train.fit(FineTuned, sentences(), row_loss, adamw, **options)
     assert fit.plan.way == "spilled"
-    assert 16 * sum(parameter.numel() for parameter in model.parameters()) > 1.5 * fit.plan.budget
+    in_memory = next(one for one in fit.plan.options if one.cut.way == "resident")
+    assert in_memory.memory > 1.4 * fit.plan.budget  # a third of the state is one embedding, which is never cut
     assert fit.losses == losses
     assert_same_bits(all_state(fit.model, fit.optimizer), all_state(model, optimizer))

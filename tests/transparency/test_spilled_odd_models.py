@@ -110,7 +110,7 @@ def adagrad(named):
 
 def test_an_optimizer_that_makes_its_state_early():
     model, made, losses = plain(mlp, numbers(), row_loss, adagrad, epochs=3)
-    fit = spilled(Case(mlp, numbers(), 40_000), optimizer=adagrad, epochs=3)
+    fit = spilled(Case(mlp, numbers(), 60_000), optimizer=adagrad, epochs=3)
     assert fit.losses == losses
     assert_same_bits(all_state(fit.model, fit.optimizer), all_state(model, made))
 

@@ -224,8 +224,8 @@ class Case:
 
 
 ZOO = {
-    "mlp": Case(mlp, numbers(), 40_000),
-    "encoder": Case(Encoder, tokens(), 300_000),
+    "mlp": Case(mlp, numbers(), 60_000),
+    "encoder": Case(Encoder, tokens(), 340_000),
     "decoder with tied embedding": Case(Decoder, tokens(next_word=True), 380_000),
     "resnet": Case(ResNet, images(), 300_000),
     "u-net": Case(UNet, images(), 260_000),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,10 @@ class InMemory:
         elif self._start:
             resume(self.training, self._start, watcher, data)
         return found is not None or self._start is not None
+
+    def open(self, data: Any) -> Iterator[Any]:
+        """Begin an epoch: one ``iter(data)``."""
+        return iter(data)
 
     def step(self, group: list[Batch], where: str) -> float:
         """Take one optimizer step on a mini-batch and return its loss."""

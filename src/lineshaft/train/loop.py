@@ -192,6 +192,9 @@ class Backend(Protocol):
     def resume(self, watcher: Watcher | None, data: Any) -> bool:
         """Go on from what was kept, and say whether there was anything."""
 
+    def open(self, data: Any) -> Iterator[Any]:
+        """Begin an epoch: one ``iter(data)``."""
+
     def step(self, group: list[Batch], where: str) -> float:
         """Take one optimizer step on a mini-batch and return its loss."""
 
@@ -228,7 +231,7 @@ def run(
         speed = _Speed()
         try:
             while not (goal.reached(training) or (watcher and watcher.stopped)):
-                for group in _epoch(training, data, settings, goal):
+                for group in _epoch(training, data, settings, goal, backend):
                     with held:
                         training.losses.append(backend.step(group, training.moment()))
                         training.batch += len(group)
@@ -265,9 +268,9 @@ class _Speed:
         return f"{(after - before) / max(now - begin, 1e-9):.3g} rows/s"
 
 
-def _epoch(training: Training, data: Any, settings: Settings, goal: Goal) -> Iterator[list[Batch]]:
+def _epoch(training: Training, data: Any, settings: Settings, goal: Goal, backend: Backend) -> Iterator[list[Batch]]:
     """Go through the mini-batches that are left of the epoch; after the last of them the cursor moves on."""
-    batches = _open(training, data)
+    batches = _open(training, data, backend)
     while not goal.reached(training):
         first = training.batch + 1
         group = [
@@ -284,17 +287,16 @@ def _epoch(training: Training, data: Any, settings: Settings, goal: Goal) -> Ite
         yield group
 
 
-def _open(training: Training, data: Any) -> Iterator[Any]:
+def _open(training: Training, data: Any, backend: Backend) -> Iterator[Any]:
     """Start the epoch's one ``iter(data)``; on a resume inside it, replay the order and pass over what is done."""
     if hasattr(data, "set_epoch"):
         data.set_epoch(training.epoch)
     if training.batch == 0:
         training.order = randomness.capture(data)
-        first: Iterator[Any] = iter(data)
-        return first
+        return backend.open(data)
     now = randomness.capture()
     randomness.restore(training.order, data)
-    batches: Iterator[Any] = iter(data)
+    batches = backend.open(data)
     done = sum(1 for _ in islice(batches, training.batch))
     if done < training.batch:
         raise TrainingError(

@@ -82,7 +82,7 @@ def test_what_a_cut_holds_is_within_the_budget_or_refused(budget):
     except UsageError:
         assert budget < LEAST
     else:
-        assert made.least == made.fixed + made.largest <= budget
+        assert made.fixed + made.slack + made.largest <= made.least <= budget
 
 
 @settings(max_examples=40, deadline=None)
@@ -130,7 +130,7 @@ def test_less_than_three_shards_are_taken_rather_than_none():
 @pytest.mark.parametrize("way", WAYS)
 def test_from_its_comfort_on_a_cut_leaves_room_for_all_it_holds_and_some(way):
     made = cutting.cut(DEEP, AMPLE, way)
-    assert made.comfort > made.least
+    assert made.comfort >= made.least
     assert cutting.cut(DEEP, made.comfort, way).shards == made.shards
 
 

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 Way = Literal["resident", "checkpointed", "spilled"]
 WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")
 ROTATING = 3
-ENOUGH = 1.25  # shards in memory with which a step still goes on
-STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of its step, beside, once, its state
+STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of its step
 SLACK = 0.5  # of activations and gradients
 SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
@@ -102,7 +101,7 @@ class Cut:
     @property
     def least(self) -> int:
         """The least budget that works."""
-        return self.fixed + self.largest
+        return self.held(self.largest)
 
     @property
     def comfort(self) -> int:
@@ -115,14 +114,14 @@ class Cut:
         return needed + min(int(needed * SPARE / (1 - SPARE)), MOST_SPARE)
 
     def room(self, budget: int, extra: int = 0) -> int:
-        """Return the bytes for objects that a budget leaves; where that is hardly enough, slack gives way.
+        """Return the bytes for objects that a budget leaves, and those of the largest shard at least.
 
         ``extra``: bytes that units need for the time of their run.
         """
         if self.way != "spilled":
             return 0
         spared = budget - min(int(SPARE * budget), MOST_SPARE) - self.fixed - self.slack - extra
-        return max(spared, min(budget - self.fixed, int(ENOUGH * self.largest)))
+        return max(spared, self.largest)
 
 
 @dataclass(frozen=True)
@@ -247,7 +246,7 @@ def _weigh(
     graph = max(sum(units[number].keeps for number in numbers) for numbers in shards)
     heap += graph
     fixed += heap
-    stepping = max(STEPPING * weight.gradient + weight.state for weight in weights.values())
+    stepping = max(STEPPING * weight.gradient for weight in weights.values())
     objects = [_values(weights, names) + _kept(weights, names) for names in owned]
     taken = [*map(pages, own), *[0] * (len(shards) - len(own))]
     once = [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
 from lineshaft.errors import TrainingError
@@ -256,25 +257,26 @@ class Paged:
             self.gradients[shard].clear()
 
     def _first_step(self, shard: int, trained: Sequence[nn.Parameter]) -> None:
-        """Step one parameter at a time: what the optimizer makes for it moves into the shard's region at once."""
+        """Step one parameter at a time: what the optimizer makes for it goes to the shard's region."""
         part = self.parts[shard]
         region = self.resident.get(Object(shard, "s"))
         flat = None if region is None else torch.frombuffer(region, dtype=torch.uint8)
         for name, parameter in part.parameters.items():
+            places = {} if flat is None else {what: place.view(flat) for what, place in part.kept[name].items()}
             if any(parameter is one for one in trained):
-                with only(self.optimizer, [parameter]):
+                with only(self.optimizer, [parameter]), _MadeHere([*places.values()]):
                     self.optimizer.step()
-            if flat is None:
-                continue
             state = self.optimizer.state.get(parameter, {})
-            for what, place in part.kept[name].items():
-                view = place.view(flat)
-                if what in state:
-                    self._require_form(name, what, state[what], place)
-                    view.copy_(state[what])
-                    state[what] = view
-                else:
-                    view.zero_()
+            elsewhere = {
+                what: state[what].clone()
+                for what, view in places.items()
+                if what in state and state[what].data_ptr() != view.data_ptr()
+            }
+            for what, value in elsewhere.items():
+                self._require_form(name, what, value, part.kept[name][what])
+                state[what] = places[what].copy_(value)
+            for what in places.keys() - state.keys():
+                places[what].zero_()
         part.born = True
 
     def _made_early(self, part: Part) -> bool:
@@ -350,6 +352,23 @@ class Paged:
                 f"{type(self.optimizer).__name__} keeps {what!r} of shape {list(value.shape)} and {value.dtype} for "
                 f"{name}; expected were {list(place.shape)} and {place.dtype}; it cannot be spilled: use another"
             )
+
+
+class _MadeHere(TorchFunctionMode):
+    """Lets zeros like a parameter, which most optimizers begin with, lie where they will be kept."""
+
+    def __init__(self, places: list[torch.Tensor]) -> None:
+        super().__init__()
+        self._places = places
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.zeros_like and self._places and _alike(args[0], self._places[0]):
+            return self._places.pop(0).zero_()
+        return func(*args, **(kwargs or {}))
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and one.stride() == other.stride() and one.dtype == other.dtype
 
 
 def moved_sizes(parts: Sequence[Part]) -> dict[Object, int]:

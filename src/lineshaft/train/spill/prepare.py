@@ -7,16 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lineshaft.core.memory import Regions, give_back, in_another_heap, outside_the_heap, parse_size, resident
-from lineshaft.errors import UsageError
-from lineshaft.train import randomness
-from lineshaft.train.batches import Batch, MicroBatch, call, read_batch
+from lineshaft.errors import TrainingError, UsageError
+from lineshaft.train.batches import Batch, MicroBatch, call
 from lineshaft.train.batches import cut as cut_batch
 from lineshaft.train.in_memory import autocast
+from lineshaft.train.peeked import TRIED, Peeked
 from lineshaft.train.program.actions import Object
 from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import tensors_of, without_caches
@@ -134,9 +133,13 @@ def make_below(
     """
     home = folder or (checkpoint.folder if checkpoint else None)
     with cradled(make, home) as training:
-        examined = examine(training, _worst(data, settings), settings, budget, home)
-        chosen = next((one for one in examined.options if one.cut.way == way), examined.options[0])
-        return _send_below(training, settings, budget, folder, checkpoint, examined, chosen), examined
+        peeked = Peeked(data, settings.accumulate)
+        examined = examine(training, peeked.group, settings, budget, home)
+        fitting = [one for one in examined.options if one.cut.least <= budget.device]
+        chosen = next((one for one in fitting if one.cut.way == way), fitting[0])
+        spilled = _send_below(training, settings, budget, folder, checkpoint, examined, chosen)
+        spilled.peeked = peeked
+        return spilled, examined
 
 
 @contextmanager
@@ -152,7 +155,7 @@ def cradled(make: Callable[[], Training], folder: str | Path | None) -> Iterator
 
 
 def examine(
-    training: Training, group: list[Batch], settings: Settings, budget: Budget, folder: str | Path | None
+    training: Training, group: Sequence[Batch], settings: Settings, budget: Budget, folder: str | Path | None
 ) -> Examined:
     """Run the pilot and the rehearsal on the largest micro-batch of a mini-batch, and price the ways to train.
 
@@ -162,7 +165,9 @@ def examine(
         No way fits the budget; the message names the least that works.
 
     """
-    micros = list(cut_batch(group, settings.micro_batch, "the batch tried out"))
+    if not group:
+        raise TrainingError("the data gave no batch; there is nothing to train on")
+    micros = list(cut_batch(group, settings.micro_batch, TRIED))
     micro = max(micros, key=_numbers)
     observed = try_out(training, settings, micro)
     give_back()
@@ -270,18 +275,6 @@ def try_out(training: Training, settings: Settings, micro: MicroBatch) -> Observ
 
     with without_caches(training.model), outside_the_heap():
         return observe(training.model, forward)
-
-
-def _worst(data: Any, settings: Settings) -> list[Batch]:
-    """Return the batches of one step: the largest where the data is a sequence, else the first; no draw is lost."""
-    if isinstance(data, Sequence):
-        largest = max(data, key=lambda item: sum(value.numel() for value in tensors_of(item)))
-        return [read_batch(largest, "the batch tried out")] * settings.accumulate
-    before = randomness.capture(data)
-    items: Iterator[Any] = iter(data)
-    found = [read_batch(item, "the batch tried out") for item in islice(items, settings.accumulate)]
-    randomness.restore(before, data)
-    return found
 
 
 def _numbers(micro: MicroBatch) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +29,7 @@ from lineshaft.train.spill.units import paused_at
 from lineshaft.train.spill.ways import order_of
 
 if TYPE_CHECKING:
+    from lineshaft.train.peeked import Peeked
     from lineshaft.train.program.generate import Order
     from lineshaft.train.settings import Settings
     from lineshaft.train.snapshot import Training, Watcher
@@ -94,6 +95,7 @@ class Spilled:
         self._starting: Sequence[torch.Tensor | None] = ()
         self._where, self._void, self._stepping, self._broken, self._shard = "", False, True, "", -1
         self._ceiling, self._held, self._tidied = ceiling, held, 0.0
+        self.peeked: Peeked | None = None  # where its batches came from before training
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -119,6 +121,11 @@ class Spilled:
         """Go on from the newest whole commit, and say whether there was one."""
         found = self.keeper is not None and self.keeper.resume(self, watcher, data)
         return found or bool(self.training.losses)  # it was put into the state of an earlier run when it was made
+
+    def open(self, data: Any) -> Iterator[Any]:
+        """Begin an epoch: one ``iter(data)``; in the first, that in which batches were looked at before training."""
+        peeked, self.peeked = self.peeked, None
+        return iter(data) if peeked is None else peeked.open(data, self.training.epoch)
 
     def looking(self) -> AbstractContextManager[None]:
         """Let the model be called inside the block."""
