@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -223,7 +224,11 @@ def _send_below(
         ceiling += budget.dram
     if checkpoint is None:
         paged.below = _scratch(paged, budget, folder)
-        paged.send_below()
+        try:
+            paged.send_below()
+        except BaseException:
+            paged.below.close()
+            raise
         return Spilled(training, settings, made, paged, examined.known, None, ceiling, budget.held)
     keeper = open_keeper(checkpoint, training, paged, _near(paged.moved(), budget))
     return Spilled(training, settings, made, paged, examined.known, keeper, ceiling, budget.held)
@@ -287,4 +292,8 @@ def _scratch(paged: Paged, budget: Budget, folder: str | Path | None) -> Below:
     if not rest:
         return memory
     where = Path(tempfile.mkdtemp(prefix="lineshaft-spill-", dir=folder))
-    return TwoLevels(memory, open_slots(where, rest, copies=1), near)
+    try:
+        return TwoLevels(memory, open_slots(where, rest, copies=1), near)
+    except BaseException:
+        shutil.rmtree(where)
+        raise
