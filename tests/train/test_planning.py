@@ -120,7 +120,7 @@ def test_fewer_rows_a_visit_wait_longer_for_the_disk():
 
 def test_a_plan_and_another_budget_are_refused_together():
     plan = ls.train.plan(deep, batch(), memory="1.2MB")
-    with pytest.raises(UsageError, match="memory='2MB' and a plan for '1.2MB'"):
+    with pytest.raises(UsageError, match=r"memory='2MB' and a plan for '1\.2MB'"):
         ls.train.fit(deep, [batch()], memory="2MB", plan=plan)
 
 

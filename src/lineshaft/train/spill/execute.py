@@ -118,8 +118,10 @@ class Executor:
                 for number in numbers:
                     self._start(run, number)
                     self._do(lane, run, number)
-            except BaseException as error:  # noqa: BLE001 - raised where the step was asked for
+            except Exception as error:  # noqa: BLE001 - raised where the step was asked for
                 self._fail(error)
+            except BaseException as error:  # noqa: BLE001 - what ends this thread shall not end the program unsaid
+                self._fail(TrainingError(f"{OURS[lane]} was ended by {error!r} at {run.program.actions[number]}"))
 
     def _start(self, run: _Run, number: int) -> float:
         """Wait until an action may start; return for how long."""
@@ -151,6 +153,9 @@ class Executor:
         start = time.perf_counter()
         try:
             size = self._handlers[lane](action) or 0
+        except Exception as error:
+            error.add_note(f"{OURS[lane]} was at {action}")
+            raise
         finally:
             del self._under[lane]
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -232,7 +233,11 @@ def _send_below(
     near = _near(moved, budget)
     if checkpoint is None:
         paged.below = _scratch(moved, near, folder)
-        paged.send_below()
+        try:
+            paged.send_below()
+        except BaseException:
+            paged.below.close()
+            raise
         return Spilled(training, settings, made, paged, examined.known, None, ceiling, budget.held)
     keeper = open_keeper(checkpoint, training, paged, frozenset(item for item in near if not item.passing))
     if passing := {item: size for item, size in moved.items() if item.passing}:
@@ -294,4 +299,8 @@ def _scratch(moved: Mapping[Object, int], near: frozenset[Object], folder: str |
     if not rest:
         return memory
     where = Path(tempfile.mkdtemp(prefix="lineshaft-spill-", dir=folder))
-    return TwoLevels(memory, open_slots(where, rest, copies=1), near)
+    try:
+        return TwoLevels(memory, open_slots(where, rest, copies=1), near)
+    except BaseException:
+        shutil.rmtree(where)
+        raise

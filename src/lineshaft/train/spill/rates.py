@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,7 +81,7 @@ def _best(work: Callable[[], None]) -> float:
 
 
 def _at_once(one: Callable[[], None], other: Callable[[], None]) -> None:
-    thread = threading.Thread(target=one, daemon=True)
-    thread.start()
-    other()
-    thread.join()
+    with ThreadPoolExecutor(1, "lineshaft-rate") as pool:
+        under_way = pool.submit(one)
+        other()
+        under_way.result()

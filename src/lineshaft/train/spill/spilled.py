@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -110,12 +110,14 @@ class Spilled:
             self.keeper.cancel()
         self._executor.close()
         self._stack.close()
-        if error is None:
-            for item in [item for item, newer in self._before.items() if newer]:
-                self.paged.write(item)
-            self.paged.let_go()
-        self.paged.bring_up()
-        self.paged.below.close()
+        with closing(self.paged.below):
+            try:
+                if error is None:
+                    for item in [item for item, newer in self._before.items() if newer]:
+                        self.paged.write(item)
+                    self.paged.let_go()
+            finally:
+                self.paged.bring_up()
 
     def resume(self, watcher: Watcher | None, data: Any) -> bool:
         """Go on from the newest whole commit, and say whether there was one."""
