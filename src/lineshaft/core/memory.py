@@ -105,7 +105,7 @@ def outside_the_heap() -> Iterator[None]:
         yield
     finally:
         if _tune is not None:
-            _tune(_MAPPED_FROM, 1 << 25)  # the most that glibc allows, and where its rule ends up
+            _tune(_MAPPED_FROM, 1 << 22)  # larger blocks come and go as they are: a heap keeps holes of their sizes
             _tune(_TRIMMED_FROM, 1 << 22)  # of heaps that threads leave behind, `give_back` takes all but so much
 
 

@@ -181,7 +181,7 @@ def examine(
     made = _different([cut(load, budget.device, way) for way in WAYS])
     finest = max((one for one in made if one.least <= budget.device), key=lambda one: len(one.units))
     rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, finest))
-    step = in_another_heap(lambda: step_rate(training.optimizer))
+    step = in_another_heap(lambda: step_rate(training.optimizer, budget.device))
     machine = Machine(disk_rate(Path(folder or tempfile.gettempdir())), memory_rate(), step)
     give_back()
     options = []

@@ -66,9 +66,9 @@ def memory_rate(size: int = TRIED) -> Rate:
     return Rate(rate, rate, shared=False)
 
 
-def step_rate(optimizer: torch.optim.Optimizer) -> float:
-    """Measure the optimizer's step: seconds for each byte of parameters."""
-    return step_seconds(optimizer, TRIED)
+def step_rate(optimizer: torch.optim.Optimizer, budget: int) -> float:
+    """Measure the optimizer's step: seconds for each byte of parameters; as many of them as fit a budget."""
+    return step_seconds(optimizer, min(TRIED, budget // 8))
 
 
 def _best(work: Callable[[], None]) -> float:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.keeper import Keeper
     from lineshaft.train.spill.paged import Paged, Part
 
-PAUSE = 0.25  # seconds between looks at the memory of the process
+SHARE = 20  # of the time, one part in so many may go into handing freed memory back
 TRACES = 16  # steps whose traces are kept
 SETTLING = 3  # steps after which the C library's heap has found its form
 
@@ -94,7 +94,8 @@ class Spilled:
         self._own: dict[int, dict[int, torch.Tensor]] = {}  # its gradients of shared parameters
         self._starting: Sequence[torch.Tensor | None] = ()
         self._where, self._void, self._stepping, self._broken, self._shard = "", False, True, "", -1
-        self._ceiling, self._held, self._tidied = ceiling, held, 0.0
+        self._ceiling, self._held, self._tidied, self._tidying = ceiling, held, 0.0, 0.0
+        self._coming = 2 * max(one.nbytes for one in training.model.parameters())  # what an action may take at once
         self.peeked: Peeked | None = None  # where its batches came from before training
         self._stack = ExitStack()
 
@@ -299,10 +300,11 @@ class Spilled:
 
     def _tidy(self) -> None:
         """Hand back what the C library keeps of freed activations, but not so often that it is asked for again."""
-        now, held = time.monotonic(), resident()
-        if now - self._tidied > PAUSE and held > self._ceiling:
+        now = time.monotonic()
+        if now - self._tidied > SHARE * self._tidying and resident() + self._coming > self._ceiling:
             give_back()
-            self._tidied = now
+            self._tidied = time.monotonic()
+            self._tidying = self._tidied - now
 
     def _ready(self) -> bool:
         """Before anything is changed: say whether all drew what was foretold; refuse a loss that is no number."""
