@@ -118,6 +118,8 @@ class Paged:
         Where the others lie.
     resident
         Object -> its region.
+    sent
+        The objects that lie below, whatever else holds them.
 
     """
 
@@ -126,6 +128,7 @@ class Paged:
     regions: Regions
     below: Below
     resident: dict[Object, Region] = field(default_factory=dict)
+    sent: set[Object] = field(default_factory=set)
 
     def sizes(self) -> dict[Object, int]:
         """Return the bytes of every object."""
@@ -179,6 +182,8 @@ class Paged:
             elif item.what == "p":
                 for parameter in part.parameters.values():
                     parameter.data = _nothing(parameter)
+            if size and not part.pinned:
+                self.sent.add(item)
 
     def load(self, item: Object, drops: Sequence[Object]) -> int:
         """Bring an object up, into the room of others; return the bytes that were read."""
@@ -204,8 +209,8 @@ class Paged:
         """Give every parameter its value inside the block: what is not in memory is mapped from below."""
         away = [Object(k, "p") for k, part in enumerate(self.parts) if part.sizes["p"]]
         away = [item for item in away if item not in self.resident]
-        for item in away:
-            self._bind(item, self.below.whole(item, self.parts[item.shard].sizes["p"]))
+        for item, region in self.below.whole(away).items():
+            self._bind(item, region)
         try:
             yield
         finally:
@@ -214,11 +219,15 @@ class Paged:
                     parameter.data = _nothing(parameter)
 
     def bring_up(self) -> None:
-        """Give everything memory for good: what is not there is mapped from below."""
-        for item, size in self.sizes().items():
-            away = size and item not in self.resident
-            if away and (item.what == "p" or self.parts[item.shard].born):
-                self._bind(item, self.below.whole(item, size))
+        """Give everything memory for good: what is not there is mapped from below, where nobody changes it again."""
+        away = [item for item in sorted(self.sent) if item not in self.resident]
+        away = [item for item in away if item.what == "p" or self.parts[item.shard].born]
+        try:
+            for item, region in self.below.apart(away).items():
+                self._bind(item, region)
+        except BaseException:
+            self.below.close()
+            raise
 
     def let_go(self) -> None:
         """Drop all that is not pinned: it lies below."""
@@ -307,6 +316,7 @@ class Paged:
                     if what in state:
                         state[what] = None
         self.regions.give(self.resident.pop(item))
+        self.sent.add(item)
 
     def _require_in_place(self, shard: int, name: str, parameter: nn.Parameter) -> None:
         part = self.parts[shard]
