@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
-from lineshaft.errors import TrainingError
+from lineshaft.errors import StorageError, TrainingError
 from lineshaft.train.program.actions import Object
 from lineshaft.train.spill.stepping import Form, only
 
@@ -223,11 +223,14 @@ class Paged:
         away = [item for item in sorted(self.sent) if item not in self.resident]
         away = [item for item in away if item.what == "p" or self.parts[item.shard].born]
         try:
-            for item, region in self.below.apart(away).items():
-                self._bind(item, region)
-        except BaseException:
+            found = self.below.apart(away)
+        except StorageError:
+            found = self.below.whole(away)  # for who holds the model: its values, until training goes on
             self.below.close()
             raise
+        finally:
+            for item, region in found.items():
+                self._bind(item, region)
 
     def let_go(self) -> None:
         """Drop all that is not pinned: it lies below."""
