@@ -209,8 +209,7 @@ class Paged:
         """Give every parameter its value inside the block: what is not in memory is mapped from below."""
         away = [Object(k, "p") for k, part in enumerate(self.parts) if part.sizes["p"]]
         away = [item for item in away if item not in self.resident]
-        for item, region in self.below.whole(away).items():
-            self._bind(item, region)
+        self._bind_all(self.below.whole(away))
         try:
             yield
         finally:
@@ -223,14 +222,11 @@ class Paged:
         away = [item for item in sorted(self.sent) if item not in self.resident]
         away = [item for item in away if item.what == "p" or self.parts[item.shard].born]
         try:
-            found = self.below.apart(away)
+            self._bind_all(self.below.apart(away))
         except StorageError:
-            found = self.below.whole(away)  # for who holds the model: its values, until training goes on
+            self._bind_all(self.below.whole(away))  # for who holds the model: its values, until training goes on
             self.below.close()
             raise
-        finally:
-            for item, region in found.items():
-                self._bind(item, region)
 
     def let_go(self) -> None:
         """Drop all that is not pinned: it lies below."""
@@ -306,6 +302,10 @@ class Paged:
             elif part.born and parameter in self.optimizer.state:
                 state = self.optimizer.state[parameter]
                 state.update((what, place.view(flat)) for what, place in part.kept[name].items() if what in state)
+
+    def _bind_all(self, regions: Mapping[Object, Region]) -> None:
+        for item, region in regions.items():
+            self._bind(item, region)
 
     def _drop(self, item: Object) -> None:
         """Give an object's memory up."""
