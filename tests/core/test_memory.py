@@ -135,6 +135,18 @@ def there(slab):
     return sum(byte & 1 for byte in vector) * PAGE
 
 
+def test_regions_taken_apart_one_after_the_other_stay_under_the_limit():
+    regions = Regions(8 * PAGE)
+    pieces = [regions.take(PAGE) for _ in range(8)]
+    for piece in pieces:
+        piece[:] = b"x" * PAGE
+    for piece in pieces[::2]:
+        regions.give(piece)
+    apart = [regions.take(2 * PAGE) for _ in range(2)]
+    assert regions.apart == len(apart)
+    assert there(regions._slab) + regions._beside <= 8 * PAGE
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 12), st.lists(st.one_of(st.integers(1, 5), st.none()), max_size=40), st.randoms())
 def test_regions_never_hold_more_than_their_limit_and_never_overlap(limit, moves, random):

@@ -9,13 +9,16 @@ import torch
 
 from lineshaft.core import durable
 from lineshaft.core.codec import Tensors
-from lineshaft.core.events import listening
 from lineshaft.errors import StorageError, UsageError
 from lineshaft.train.checkpoint import Checkpoints, Writer, newest, save
 
 
 def state(number):
     return Tensors({"t": torch.full((50,), float(number))}, {"state": number})
+
+
+def found(folder):
+    return newest(folder)[0]
 
 
 def three(folder, keep=2):
@@ -27,9 +30,9 @@ def three(folder, keep=2):
 
 def test_the_newest_comes_back(tmp_path):
     three(tmp_path)
-    found = newest(tmp_path)
-    assert found.header["state"] == 2
-    assert torch.equal(found.values["t"], torch.full((50,), 2.0))
+    state = found(tmp_path)
+    assert state.header["state"] == 2
+    assert torch.equal(state.values["t"], torch.full((50,), 2.0))
 
 
 def test_order_is_by_epoch_then_batch(tmp_path):
@@ -37,12 +40,11 @@ def test_order_is_by_epoch_then_batch(tmp_path):
     for cursor in [(2, 0), (10, 3), (10, 20), (9, 500), (1, 70000)]:
         save(where, state(0), cursor)
     save(where, Tensors({}, {"state": "last"}), (10, 21))
-    assert newest(tmp_path).header["state"] == "last"
+    assert found(tmp_path).header["state"] == "last"
 
 
 def test_no_folder_is_no_checkpoint(tmp_path):
-    assert newest(tmp_path / "none") is None
-    assert newest(tmp_path) is None
+    assert newest(tmp_path / "none") == newest(tmp_path) == (None, [])
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5])
@@ -78,7 +80,6 @@ DAMAGES = {
     "an empty manifest": lambda state, manifest: manifest.write_bytes(b""),
     "a manifest that is not text": lambda state, manifest: manifest.write_bytes(b"\xff\xfe\x00"),
     "a manifest of another kind": lambda state, manifest: manifest.write_text('["sha256"]'),
-    "a manifest of another format": lambda s, m: m.write_text(json.dumps(json.loads(m.read_text()) | {"format": 99})),
     "a manifest that names a path": lambda s, m: m.write_text(json.dumps(json.loads(m.read_text()) | {"file": "../x"})),
 }
 
@@ -88,28 +89,47 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path, damage):
     three(tmp_path)
     manifest = max(tmp_path.glob("*.json"))
     DAMAGES[damage](manifest.with_suffix(".safetensors"), manifest)
-    heard = []
-    with listening(heard.append):
-        assert newest(tmp_path).header["state"] == 1
-    assert [event.kind for event in heard] == ["checkpoint.damaged"]
-    assert heard[0].facts["file"] == manifest.name
-    assert not manifest.exists()
+    before = sorted(tmp_path.iterdir())
+    state, damaged = newest(tmp_path)
+    assert state.header["state"] == 1
+    assert [one.path for one in damaged] == [manifest]
+    assert sorted(tmp_path.iterdir()) == before
 
 
-def test_with_all_damaged_there_is_none(tmp_path):
+def test_with_all_damaged_there_is_none_and_all_stay(tmp_path):
     three(tmp_path)
     for path in tmp_path.glob("*.safetensors"):
         flip(path)
-    assert newest(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
+    state, damaged = newest(tmp_path)
+    assert state is None
+    assert len(damaged) == 2
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_damaged_one_is_healed_by_writing_it_again(tmp_path):
     where = three(tmp_path)
     flip(max(tmp_path.glob("*.safetensors")))
-    newest(tmp_path)
-    save(where, state(2), (2, 0))
-    assert newest(tmp_path).header["state"] == 2
+    save(where, state(2), (2, 0), [one.path for one in newest(tmp_path)[1]])
+    assert found(tmp_path).header["state"] == 2
+
+
+def test_the_next_one_takes_the_place_of_the_damaged_and_not_of_the_whole(tmp_path):
+    where = three(tmp_path)
+    flip(max(tmp_path.glob("*.safetensors")))
+    save(where, state(1.5), (1, 500), [one.path for one in newest(tmp_path)[1]])
+    assert [path.stem for path in sorted(tmp_path.glob("*.json"))] == [
+        "epoch-000001-batch-000000000",
+        "epoch-000001-batch-000000500",
+    ]
+
+
+def test_one_of_a_newer_format_is_refused_and_stays(tmp_path):
+    three(tmp_path)
+    manifest = max(tmp_path.glob("*.json"))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+    with pytest.raises(StorageError, match=r"written by a newer lineshaft: its format is 99, this one's is 1; upgrade"):
+        newest(tmp_path)
+    assert manifest.exists()
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path):
@@ -132,11 +152,11 @@ def test_a_failing_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, code
             failures += 1
             assert os.strerror(getattr(errno, code)) in str(error)
             monkeypatch.delenv("LINESHAFT_FAULT")
-            assert newest(tmp_path).header["state"] in {2, 3}
+            assert found(tmp_path).header["state"] in {2, 3}
         else:
             break
     assert failures >= 8
-    assert newest(tmp_path).header["state"] == 3
+    assert found(tmp_path).header["state"] == 3
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_not_a_fresh_start(tmp_path):

@@ -15,7 +15,7 @@ from zoo import ZOO, Case, mlp, numbers, row_loss, spilled
 import lineshaft as ls
 from lineshaft.core import durable
 from lineshaft.core.events import listening
-from lineshaft.errors import StorageError, TrainingError
+from lineshaft.errors import IntegrityError, StorageError, TrainingError
 from lineshaft.train.checkpoint import Checkpoints
 
 DECODER = ZOO["decoder with tied embedding"]
@@ -107,13 +107,28 @@ def test_a_damaged_slot_gives_way_to_the_commit_before(tmp_path, case, straight,
     same(resumed, straight)
 
 
-def test_with_every_commit_damaged_it_starts_over(tmp_path, case, straight):
-    spilled(case, steps=5, micro_batch=3, checkpoint=tmp_path)
-    for path in tmp_path.glob("commit-*"):
+@pytest.mark.parametrize("memory", [False, True])
+def test_with_every_state_damaged_it_is_refused_and_all_stays(tmp_path, memory):
+    case = ZOO["mlp"]
+    spilled(case, steps=5, checkpoint=tmp_path, memory=case.memory if memory else None)
+    for path in (*tmp_path.glob("commit-*"), *tmp_path.glob("epoch-*.safetensors")):
         damage(path, 100)
-    resumed, told = heard(lambda: spilled(case, epochs=3, micro_batch=3, checkpoint=tmp_path))
-    assert len(told) == 2
-    same(resumed, straight)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for inside in (False, True):
+        with pytest.raises(
+            IntegrityError, match=r"no whole state in .*: .* bytes that are not .*; delete the folder, or"
+        ):
+            spilled(case, steps=9, checkpoint=tmp_path, memory=case.memory if inside else None)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_commit_stays_until_the_next_one(tmp_path):
+    spilled(ZOO["mlp"], steps=5, checkpoint=Checkpoints(tmp_path, every=1))
+    damaged = newest(tmp_path)
+    damage(damaged, -5)
+    spilled(ZOO["mlp"], steps=4, checkpoint=Checkpoints(tmp_path, every=9))
+    assert not damaged.exists()
+    assert len(list(tmp_path.glob("commit-*"))) == 2
 
 
 def test_a_finished_training_is_only_read(tmp_path):

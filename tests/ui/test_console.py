@@ -47,7 +47,7 @@ def test_a_line_per_step_and_a_count_of_the_reused(told):
         ("anomaly", {"severity": "error", "part": "train", "column": "a", "reason": "range"}, "error in train: a: range"),
         ("anomaly", {"severity": "warning", "part": "train", "column": None, "reason": "rows"}, "data set: rows"),
         ("schema.written", {"file": "x.toml"}, "wrote x.toml: read it, edit it, commit it"),
-        ("checkpoint.damaged", {"file": "c.json", "reason": "short"}, "checkpoint c.json is set aside: short"),
+        ("checkpoint.damaged", {"file": "c.json", "reason": "short"}, "checkpoint c.json is passed over: short"),
         ("training.diverged", {"reason": "loss nan"}, "out of the search: loss nan"),
         ("model.published", {"name": "m@live", "digest": "ab" * 32}, "published m@live -> abababababab"),
         ("model.unchanged", {"name": "m@live", "digest": "ab" * 32}, "m@live is abababababab already"),

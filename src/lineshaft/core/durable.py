@@ -71,7 +71,7 @@ def write_atomic(path: Path, content: bytes | memoryview, modified_ns: int | Non
 
     """
     try:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         with _replacing(path) as handle:
             _write_synced(handle, content, modified_ns)
         crash_point("write.renamed")
@@ -91,7 +91,7 @@ def writing_atomic(path: Path, size: int) -> Iterator[int]:
 
     """
     try:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         with _replacing(path) as handle:
             disk_operation()
             os.posix_fallocate(handle, 0, size)
@@ -129,6 +129,15 @@ def remove_abandoned(temporary: Iterable[Path]) -> int:
     return len(left)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it is in, durably."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        disk_operation()
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     disk_operation()
@@ -160,14 +169,6 @@ def _writer_lives(path: Path) -> bool:
         return time.time() - path.stat().st_ctime < ABANDONED_SECONDS
     except FileNotFoundError:
         return False
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        disk_operation()
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
 
 
 def _write_synced(handle: int, content: bytes | memoryview, modified_ns: int | None) -> None:

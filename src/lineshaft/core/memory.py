@@ -14,16 +14,17 @@ import math
 import mmap
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from lineshaft.core.durable import crash_point, disk_operation
-from lineshaft.errors import StorageError, UsageError
+from lineshaft.core.durable import crash_point, disk_operation, make_folder, sync_folder
+from lineshaft.errors import IntegrityError, StorageError, UsageError
 
 Result = TypeVar("Result")
 PAGE = 4096
@@ -35,6 +36,7 @@ _trim, _tune = getattr(_C, "malloc_trim", None), getattr(_C, "mallopt", None)
 _MAPPED_FROM, _TRIMMED_FROM = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 _DROP = getattr(os, "POSIX_FADV_DONTNEED", None)
 _LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
+_UNCOUNTED = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE: Python names it from 3.13 on
 _HUGE = 1 << 22  # bytes from which memory is asked for in large pages
 
 
@@ -163,7 +165,7 @@ class Regions:
         self.peak = max(self.peak, self.used)
         fitting = [(long, offset) for offset, long in self._free.items() if long >= size]
         if not fitting:
-            self._drop(size)
+            self._drop()  # all of them: which ones are with the system already is not known
             self.apart += 1
             self._beside += size
             return memoryview(anonymous(size))
@@ -191,16 +193,11 @@ class Regions:
 
     def close(self) -> None:
         """Give what is free back to the system."""
-        self._drop(self.limit)
+        self._drop()
 
-    def _drop(self, size: int) -> None:
-        """Give free pages back, until it is so many bytes or all."""
-        for offset, long in sorted(self._free.items(), key=lambda piece: -piece[1]):
-            if size <= 0:
-                break
-            part = min(long, pages(size))
-            self._slab.madvise(mmap.MADV_DONTNEED, offset, part)
-            size -= part
+    def _drop(self) -> None:
+        for offset, long in self._free.items():
+            self._slab.madvise(mmap.MADV_DONTNEED, offset, long)
 
 
 def anonymous(size: int) -> mmap.mmap:
@@ -221,6 +218,9 @@ class SpillFile:
         Where; an existing file of this size keeps its content.
     size
         Bytes, reserved on the disk at once: a full disk shows before any work is done.
+    mode
+        ``named``: it stays when it is closed. ``unnamed``: it has no name, and goes with the process at the latest.
+        ``read``: it is there, and nothing about it is changed.
 
     Attributes
     ----------
@@ -231,16 +231,22 @@ class SpillFile:
     ------
     StorageError
         The disk has no room for it, or refuses.
+    IntegrityError
+        There is no file to read.
 
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size = path, pages(size)
+    def __init__(self, path: Path, size: int, mode: Literal["named", "unnamed", "read"] = "named") -> None:
+        self.path, self.size, self._handle = path, pages(size), -1
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle, self.direct = _open(path)
-            self._reserve()
+            if mode == "read":
+                self._handle, self.direct = _open(path, os.O_RDONLY)
+            else:
+                self._make(mode)
         except OSError as error:
+            self.close()
+            if mode == "read" and isinstance(error, FileNotFoundError):
+                raise IntegrityError(f"{path.name} is missing in {path.parent}") from error
             raise StorageError(_about(error, path, self.size)) from error
 
     def read(self, offset: int, into: memoryview) -> None:
@@ -279,9 +285,30 @@ class SpillFile:
         except OSError as error:
             raise StorageError(_about(error, self.path, self.size)) from error
 
+    def mapped(self) -> mmap.mmap:
+        """Return all of it as memory: pages come when they are looked at, and changes never go to the file."""
+        kind, access = mmap.MAP_PRIVATE | _UNCOUNTED, mmap.PROT_READ | mmap.PROT_WRITE
+        return mmap.mmap(self._handle, self.size, flags=kind, prot=access)
+
     def close(self) -> None:
-        """Close it; its content stays."""
-        os.close(self._handle)
+        """Close it; its content stays, if it has a name."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def _make(self, mode: str) -> None:
+        make_folder(self.path.parent)
+        if mode == "unnamed":
+            at = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+            self._handle, self.direct = _open(at, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            at.unlink()
+            self._reserve()
+            return
+        new = not self.path.exists()
+        self._handle, self.direct = _open(self.path, os.O_RDWR | os.O_CREAT)
+        self._reserve()
+        if new:
+            sync_folder(self.path.parent)
 
     def _reserve(self) -> None:
         now = os.fstat(self._handle).st_size
@@ -296,23 +323,25 @@ class SpillFile:
             os.posix_fadvise(self._handle, offset, count, _DROP)
 
 
-def _open(path: Path) -> tuple[int, bool]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+def _open(path: Path, flags: int) -> tuple[int, bool]:
     direct = getattr(os, "O_DIRECT", 0)
     try:
         return os.open(path, flags | direct, 0o600), bool(direct)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        return os.open(path, flags, 0o600), False
+        return os.open(path, flags & ~os.O_EXCL, 0o600), False  # it may have been made before it was refused
 
 
 def _about(error: OSError, path: Path, size: int) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        free = os.statvfs(path.parent)
+        free = os.statvfs(next(folder for folder in path.parents if folder.is_dir()))
         left = show_size(free.f_bavail * free.f_frsize)
         return (
             f"no room for the spill file {path.name}: {show_size(size)} are wanted in {path.parent} and {left} are "
-            f"left; free some, or name a folder on a larger disk with spill="
+            f"left; free some, or name a folder on a larger disk with spill= or checkpoint="
         )
-    return f"could not use the spill file {path.name} in {path.parent}: {error.strerror or error}"
+    return (
+        f"could not use the spill file {path.name} in {path.parent}: {error.strerror or error}; name a folder that can "
+        f"be written with spill= or checkpoint="
+    )

@@ -5,12 +5,14 @@
     epoch-000002-batch-000000017.safetensors   the state; written, synced and renamed first
     epoch-000002-batch-000000017.json          the manifest {file, size, sha256}; its rename is the commit
 
-A kill leaves the last commit whole. A checkpoint that was damaged later is found by its digest and removed, and the one
-before it takes over; with none left training starts over, which costs time and changes no bit.
+A kill leaves the last commit whole. A checkpoint that was damaged later is found by its digest, and the one before it
+takes over; the damaged one goes when the next is written. With no whole one left a resume is refused
+(`lineshaft.train.handover.furthest`): only who deletes them starts over.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import time
@@ -21,11 +23,10 @@ from typing import TYPE_CHECKING, Any
 from lineshaft.core.artifact import digest_of
 from lineshaft.core.codec import Tensors, decode, encode
 from lineshaft.core.durable import crash_point, write_atomic
-from lineshaft.core.events import emit
 from lineshaft.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 FORMAT = 1
 Cursor = tuple[int, int]  # epochs over, batches of the running epoch done
@@ -66,11 +67,27 @@ class Checkpoints:
         return cls(Path(where)) if isinstance(where, (str, Path)) else where
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A checkpoint or commit that is not whole, and why."""
+
+    path: Path
+    reason: str
+
+
 class Writer:
-    """Writes checkpoints as often as wanted, each moment once; without a place to write it does nothing."""
+    """Writes checkpoints as often as wanted, each moment once; without a place to write it does nothing.
+
+    Attributes
+    ----------
+    stale
+        Damaged checkpoints, which go when the next one is written.
+
+    """
 
     def __init__(self, where: Checkpoints | None) -> None:
         self._where = where
+        self.stale: Sequence[Path] = ()
         self._last: Cursor | None = None
         self._time = time.monotonic()
 
@@ -88,15 +105,16 @@ class Writer:
     def finish(self, cursor: Cursor, take: Callable[[], Tensors]) -> None:
         """Write this moment, unless it was the last one written."""
         if self._where and self._last != cursor:
-            save(self._where, take(), cursor)
+            save(self._where, take(), cursor, self.stale)
+            self.stale = ()
             self._last, self._time = cursor, time.monotonic()
 
     def _late(self, where: Checkpoints) -> bool:
         return where.seconds is not None and time.monotonic() - self._time >= where.seconds
 
 
-def save(where: Checkpoints, state: Tensors, cursor: Cursor) -> None:
-    """Write a checkpoint durably, then remove those that are not among the newest ``keep``."""
+def save(where: Checkpoints, state: Tensors, cursor: Cursor, stale: Sequence[Path] = ()) -> None:
+    """Write a checkpoint durably, then remove the stale ones and those that are not among the newest ``keep``."""
     _, content = encode("Tensors", state)
     path = where.folder / "epoch-{:06d}-batch-{:09d}.safetensors".format(*cursor)
     manifest = {"format": FORMAT, "file": path.name, "size": len(content), "sha256": digest_of(content)}
@@ -105,29 +123,45 @@ def save(where: Checkpoints, state: Tensors, cursor: Cursor) -> None:
     crash_point("checkpoint.state_written")
     write_atomic(path.with_suffix(".json"), json.dumps(manifest, sort_keys=True).encode())
     crash_point("checkpoint.written")
-    _prune(where)
+    _prune(where, [old for old in stale if old != path.with_suffix(".json")])
 
 
-def newest(folder: Path) -> Tensors | None:
-    """Return the newest whole checkpoint, or None; damaged ones are reported as events and removed.
+def newest(folder: Path) -> tuple[Tensors | None, list[Damage]]:
+    """Return the newest whole checkpoint, or None, and the damaged ones that are newer.
 
     Raises
     ------
     StorageError
-        The folder or a file in it cannot be read.
+        The folder or a file in it cannot be read, or is of another format.
 
     """
+    damaged: list[Damage] = []
     try:
         for manifest in reversed(_manifests(folder)):
             found = _verified(manifest)
             if isinstance(found, bytes):
                 state: Tensors = decode("Tensors", found)
-                return state
-            emit("checkpoint.damaged", file=manifest.name, reason=found)
-            _remove(manifest)
+                return state, damaged
+            damaged.append(Damage(manifest, found))
     except OSError as error:
         raise StorageError(f"could not read the checkpoints in {folder}: {error.strerror or error}") from error
-    return None
+    return None, damaged
+
+
+def require_format(path: Path, found: Any, known: int) -> None:
+    """Refuse a file of another format, and leave it as it is."""
+    if found != known:
+        newer = isinstance(found, int) and found > known
+        raise StorageError(
+            f"{path} was written by {'a newer' if newer else 'another'} lineshaft: its format is {found!r}, this one's "
+            f"is {known}; {'upgrade' if newer else 'go on with that one'}, or use another folder"
+        )
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint, its manifest first (a manifest without a state would look like damage), or a commit."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def _verified(manifest: Path) -> bytes | str:
@@ -137,12 +171,18 @@ def _verified(manifest: Path) -> bytes | str:
         form, name, size, digest = facts["format"], facts["file"], facts["size"], facts["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         return f"the manifest is not readable: {error}"
+    require_format(manifest, form, FORMAT)
     path = manifest.with_suffix(".safetensors")
-    if (form, name) != (FORMAT, path.name):
-        return f"the manifest has format {form!r} and names {name!r}; {FORMAT} and {path.name} are wanted"
+    if name != path.name:
+        return f"the manifest names {name!r}; {path.name} is wanted"
     if not path.is_file():
         return f"{path.name} is missing"
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return f"{path.name} cannot be read: {error.strerror}"
     if digest_of(content) != digest:
         return f"{path.name} holds {len(content)} bytes that are not the {size} bytes the manifest names"
     return content
@@ -154,19 +194,15 @@ def _manifests(folder: Path) -> list[Path]:
     return sorted(path for path in paths if _OURS.match(path.name) and path.suffix == ".json")
 
 
-def _remove(manifest: Path) -> None:
-    """Remove a checkpoint, its manifest first: a manifest without a state would look like damage."""
-    manifest.unlink(missing_ok=True)
-    manifest.with_suffix(".safetensors").unlink(missing_ok=True)
-
-
-def _prune(where: Checkpoints) -> None:
-    """Remove older checkpoints, states without a manifest and the temporary files of killed runs."""
+def _prune(where: Checkpoints, stale: Sequence[Path]) -> None:
+    """Remove stale and older checkpoints, states without a manifest and the temporary files of killed runs."""
     try:
+        for path in stale:
+            discard(path)
         manifests = _manifests(where.folder)
         kept = {path.stem for path in manifests[-where.keep :]}
         for manifest in manifests[: -where.keep]:
-            _remove(manifest)
+            discard(manifest)
         for path in where.folder.iterdir():
             if _LEFTOVER.match(path.name) or (_OURS.match(path.name) and path.stem not in kept):
                 path.unlink(missing_ok=True)

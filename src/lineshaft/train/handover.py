@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from lineshaft.core.durable import writing_atomic
+from lineshaft.core.events import emit
 from lineshaft.core.memory import anonymous
 from lineshaft.errors import IntegrityError, StorageError, TrainingError
 from lineshaft.train import state
 from lineshaft.train.checkpoint import newest
 from lineshaft.train.snapshot import Training, Watcher, put_around, resume, unpack
-from lineshaft.train.spill.commits import Commit, commit_files, read_commit, require_objects, whole_commits
-from lineshaft.train.spill.slots import open_slots
+from lineshaft.train.spill.commits import Commit, commit_files, read_commit, whole_commits
+from lineshaft.train.spill.slots import reading
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
@@ -153,28 +154,63 @@ class Committed:
 
     def _objects(self, what: str = "ps") -> Iterator[tuple[str, torch.Tensor]]:
         """Go through what lies in objects, one object in memory at a time."""
-        slots = open_slots(self.folder / self.commit.layout, self.commit.sizes)
-        try:
-            for item in sorted(self.commit.objects):
+        commit = self.commit
+        with reading(self.folder / commit.layout, commit.sizes, commit.objects) as named:
+            for item in sorted(commit.objects):
                 if item.what not in what:
                     continue
-                region = anonymous(self.commit.sizes[item])
-                slots.read_named(item, self.commit.objects[item], memoryview(region))
+                region = anonymous(commit.sizes[item])
+                named.read(item, memoryview(region))
                 flat = torch.frombuffer(region, dtype=torch.uint8)
-                for name, (own, place) in self.commit.places.items():
+                for name, (own, place) in commit.places.items():
                     if own == item:
                         yield name, place.view(flat)
-        finally:
-            slots.close()
 
 
-def furthest(folder: Path) -> Stored | None:
-    """Return the state in a folder that is furthest on, or None; damaged ones are told and removed."""
-    commits = whole_commits(folder, lambda commit: require_objects(commit, folder))
-    commit, whole = next(commits, None), newest(folder)
-    found: list[Stored] = [Committed(commit, folder)] if commit else []
+@dataclass
+class Found:
+    """What a folder holds to go on from.
+
+    Attributes
+    ----------
+    stored
+        The state that is furthest on, whole; None: there is none, or it was taken.
+    commits
+        The commits, the newest first, which is whole.
+    stale
+        What is damaged: it goes when the next state is kept.
+
+    """
+
+    stored: Stored | None = None
+    commits: Sequence[Commit] = ()
+    stale: Sequence[Path] = field(default_factory=list)
+
+
+def furthest(folder: Path) -> Found:
+    """Return what a folder holds to go on from; damaged states are told, and stay.
+
+    Raises
+    ------
+    IntegrityError
+        There are states, and none is whole.
+    StorageError
+        One cannot be read, or was written by another version of lineshaft.
+
+    """
+    (commits, damaged), (whole, more) = whole_commits(folder), newest(folder)
+    damaged += more
+    for one in damaged:
+        emit("checkpoint.damaged", file=one.path.name, reason=one.reason)
+    found: list[Stored] = [Committed(commit, folder) for commit in commits[:1]]
     found += [Checkpoint(whole)] if whole else []
-    return max(found, key=lambda stored: stored.cursor, default=None)
+    if damaged and not found:
+        seen = "; ".join(f"{one.path.name}: {one.reason}" for one in damaged)
+        raise IntegrityError(
+            f"no whole state in {folder}: {seen}; delete the folder, or name another one, to start anew"
+        )
+    stored = max(found, key=lambda stored: stored.cursor, default=None)
+    return Found(stored, commits, [one.path for one in damaged])
 
 
 def export(folder: str | Path, file: str | Path) -> Path:
@@ -221,9 +257,9 @@ def _look(folder: Path) -> Stored | None:
         try:
             found.append(Committed(read_commit(path), folder))
             break
-        except (IntegrityError, StorageError):
+        except IntegrityError:
             continue  # damaged, or removed just now: the one before counts
-    whole = newest(folder)
+    whole, _ = newest(folder)
     found += [Checkpoint(whole)] if whole else []
     return max(found, key=lambda stored: stored.cursor, default=None)
 

@@ -13,7 +13,7 @@ from torch import nn
 from lineshaft.errors import Diverged, TrainingError
 from lineshaft.train.batches import Batch, call, cut
 from lineshaft.train.checkpoint import Checkpoints, Writer
-from lineshaft.train.handover import furthest
+from lineshaft.train.handover import Found, furthest
 from lineshaft.train.settings import HALF, Settings
 from lineshaft.train.snapshot import Training, Watcher, resume, snapshot
 
@@ -32,12 +32,13 @@ class InMemory:
 
     def resume(self, watcher: Watcher | None, data: Any) -> bool:
         """Go on from the newest state in the folder, however it was kept; else from ``start``, where given."""
-        found = furthest(self._where.folder) if self._where else None
-        if found is not None:
-            found.put_into(self.training, watcher, data)
+        found = furthest(self._where.folder) if self._where else Found()
+        self._writer.stale = found.stale
+        if found.stored is not None:
+            found.stored.put_into(self.training, watcher, data)
         elif self._start:
             resume(self.training, self._start, watcher, data)
-        return found is not None or self._start is not None
+        return found.stored is not None or self._start is not None
 
     def open(self, data: Any) -> Iterator[Any]:
         """Begin an epoch: one ``iter(data)``."""

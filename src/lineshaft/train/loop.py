@@ -33,6 +33,7 @@ from lineshaft.train.batches import Batch, read_batch, require_reiterable
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.in_memory import InMemory
 from lineshaft.train.interrupts import interrupts
+from lineshaft.train.lock import alone
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.settings import Goal, Settings
@@ -132,13 +133,15 @@ def fit(
         ``{"device": "50MB", "dram": "200MB"}``; what does not fit is spilled (`lineshaft.train.spill`). None: all there
         is.
     spill
-        Folder for the disk tier; None: a temporary one.
+        Folder for the disk tier, on a disk; None: the system's for temporary files. With ``checkpoint`` the tier lies
+        there, and ``spill`` is refused.
     devices
         ``"cpu"``, or None.
     plan
         What `lineshaft.train.plan` returned, in the place of ``memory``.
     checkpoint
-        A folder (or `Checkpoints`): resume from there if it holds anything, and write there.
+        A folder (or `Checkpoints`): resume from there if it holds anything, and write there. One training at a time
+        uses it.
     progress
         Show how far it is.
 
@@ -147,6 +150,8 @@ def fit(
     TrainingError
         One-shot or empty data, a batch of the wrong form, a loss that is reduced or not finite, a state that belongs
         to another training.
+    StorageError
+        The disk refuses; or (`IntegrityError`) all that ``checkpoint`` holds is damaged.
     UsageError
         A parameter out of its range.
 
@@ -163,8 +168,9 @@ def fit(
     if memory is None and plan is None:
         if spill is not None:
             raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
-        training = make()
-        run(training, data, settings, goal, InMemory(training, settings, kept), progress=progress)
+        with alone(kept.folder if kept else None):
+            training = make()
+            run(training, data, settings, goal, InMemory(training, settings, kept), progress=progress)
         return _result(training)
     from lineshaft.train.planning import within
 

@@ -20,13 +20,15 @@ from lineshaft.core.memory import available, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import read_batch
-from lineshaft.train.handover import Checkpoint, furthest
+from lineshaft.train.handover import Checkpoint, Found, furthest
+from lineshaft.train.lock import alone
 from lineshaft.train.loop import require_cpu
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.program.picture import diagram, gantt
 from lineshaft.train.settings import Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, begin
+from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.prepare import Budget, cradled, examine, make_below
 
 if TYPE_CHECKING:
@@ -152,9 +154,10 @@ def plan(
             return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
 
         budget = Budget.of(given)
-        with cradled(make, spill) as training:
+        home = disk_folder(spill)
+        with cradled(make, home) as training:
             group = [read_batch(batch, "the batch to plan for")] * accumulate
-            found = examine(training, group, settings, budget, spill)
+            found = examine(training, group, settings, budget, home)
     return Plan(found.options, given, budget.device, found.least)
 
 
@@ -172,20 +175,28 @@ def within(
     """Make a training that keeps to a budget, or to a plan; its model is whole again after the block."""
     if plan is not None and memory is not None and memory != plan.memory:
         raise UsageError(f"memory={memory!r} and a plan for {plan.memory!r}: give one of them")
+    if spill is not None and checkpoint is not None:
+        raise UsageError(
+            f"spill={str(spill)!r} beside checkpoint={str(checkpoint.folder)!r}: the spill files are the checkpoint, "
+            f"and lie in its folder; leave spill= out"
+        )
     given = memory if plan is None else plan.memory
     budget = Budget.of(given)
     way = None if plan is None else plan.way
-    stored = furthest(checkpoint.folder) if checkpoint else None
+    with alone(checkpoint.folder if checkpoint else None):
+        found = furthest(checkpoint.folder) if checkpoint else Found()
 
-    def going_on() -> Training:
-        training = make()
-        if isinstance(stored, Checkpoint):
-            stored.put_into(training, watcher, data)
-        return training
+        def going_on() -> Training:
+            training = make()
+            stored, found.stored = found.stored, None  # a whole checkpoint is as large as the training
+            if isinstance(stored, Checkpoint):
+                stored.put_into(training, watcher, data)
+            return training
 
-    spilled, found = make_below(going_on, data, settings, budget, spill, checkpoint, way)
-    with spilled:
-        yield spilled, plan or Plan(found.options, given, budget.device, found.least)
+        spilled, examined = make_below(going_on, data, settings, budget, spill, checkpoint, found, way)
+        found.commits = ()  # who goes on from them has them
+        with spilled:
+            yield spilled, plan or Plan(examined.options, given, budget.device, examined.least)
 
 
 def _details(one: Option) -> list[str]:

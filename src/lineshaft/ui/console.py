@@ -73,7 +73,7 @@ _SENTENCES = {
     "anomaly": lambda f: f"  {f['severity']} in {f['part']}: {f['column'] or 'data set'}: {f['reason']}",
     "source.failed": lambda f: f"  {f['reason']}",
     "schema.written": lambda f: f"  wrote {f['file']}: read it, edit it, commit it",
-    "checkpoint.damaged": lambda f: f"  checkpoint {f['file']} is set aside: {f['reason']}",
+    "checkpoint.damaged": lambda f: f"  checkpoint {f['file']} is passed over: {f['reason']}",
     "training.diverged": lambda f: f"  a candidate is out of the search: {f['reason']}",
     "model.published": lambda f: f"  published {f['name']} -> {f['digest'][:12]}",
     "model.unchanged": lambda f: f"  {f['name']} is {f['digest'][:12]} already",

@@ -67,13 +67,13 @@ def test_what_is_written_is_a_copy(below):
 def test_the_whole_is_memory_that_holds_the_object(below):
     for item in ITEMS:
         below.write(item, memoryview(content(item, 4)))
-    assert all(below.whole(item, SIZES[item])[:] == b"\4" * SIZES[item] for item in ITEMS)
+    assert all(whole[:] == b"\4" * SIZES[item] for item, whole in below.whole(ITEMS).items())
 
 
 def test_the_whole_may_be_written_without_harm_to_other_objects(below):
     for item in ITEMS:
         below.write(item, memoryview(content(item, 4)))
-    below.whole(ITEMS[1], SIZES[ITEMS[1]])[:] = b"\7" * SIZES[ITEMS[1]]
+    below.whole(ITEMS[1:2])[ITEMS[1]][:] = b"\7" * SIZES[ITEMS[1]]
     assert all(read(below, item) == b"\4" * SIZES[item] for item in ITEMS if item != ITEMS[1])
 
 
@@ -81,9 +81,9 @@ def test_the_whole_stays_when_the_rest_is_closed(tmp_path):
     below = two_levels(tmp_path / "objects")
     for item in ITEMS:
         below.write(item, memoryview(content(item, 4)))
-    wholes = [below.whole(item, SIZES[item]) for item in ITEMS]
+    wholes = below.whole(ITEMS)
     below.close()
-    assert all(whole[:] == b"\4" * len(whole) for whole in wholes)
+    assert all(whole[:] == b"\4" * SIZES[item] for item, whole in wholes.items())
 
 
 def test_chosen_objects_lie_in_memory_and_the_others_in_the_file(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from lineshaft.core.memory import anonymous
+from lineshaft.core.memory import Region, anonymous
 
 if TYPE_CHECKING:
     from lineshaft.train.program.actions import Object
@@ -22,8 +22,11 @@ class Below(Protocol):
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
 
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that may be used."""
+    def whole(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as memory that may be used."""
+
+    def apart(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as memory that may be used, and stays as it is when training goes on."""
 
     def near(self, items: Collection[Object]) -> Collection[Object]:
         """Return those of the objects that lie in memory."""
@@ -48,10 +51,11 @@ class InMemory:
             self.kept[item] = anonymous(len(content))
         self.kept[item][:] = content
 
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that may be used."""
-        del size
-        return self.kept[item]
+    def whole(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as memory that may be used."""
+        return {item: self.kept[item] for item in items}
+
+    apart = whole
 
     def near(self, items: Collection[Object]) -> Collection[Object]:
         """Return those of the objects that lie in memory: all."""
@@ -97,9 +101,15 @@ class TwoLevels:
             self.files.write(item, memoryview(self.memory.kept[item]))
         self.stale.clear()
 
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that may be used."""
-        return self._level(item).whole(item, size)
+    def whole(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as memory that may be used."""
+        near, far = self._levels(items)
+        return self.memory.whole(near) | self.files.whole(far)
+
+    def apart(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as memory that may be used, and stays as it is when training goes on."""
+        near, far = self._levels(items)
+        return self.memory.apart(near) | self.files.apart(far)
 
     def near(self, items: Collection[Object]) -> Collection[Object]:
         """Return those of the objects that lie in memory."""
@@ -108,6 +118,9 @@ class TwoLevels:
     def close(self) -> None:
         """Let go of everything but what `whole` gave."""
         self.files.close()
+
+    def _levels(self, items: Collection[Object]) -> tuple[list[Object], list[Object]]:
+        return [item for item in items if item in self.chosen], [item for item in items if item not in self.chosen]
 
     def _level(self, item: Object) -> Below:
         return self.memory if item in self.chosen else self.files
@@ -135,9 +148,13 @@ class Apart:
         """Keep the object."""
         self._of(item).write(item, content)
 
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that may be used."""
-        return self._of(item).whole(item, size)
+    def whole(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects that last as memory that may be used."""
+        return self.lasting.whole(items)
+
+    def apart(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects that last as memory that may be used, and stays as it is when training goes on."""
+        return self.lasting.apart(items)
 
     def near(self, items: Collection[Object]) -> Collection[Object]:
         """Return those of the objects that lie in memory."""

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from lineshaft.errors import StorageError
 
 LEAST = 1 << 16  # bytes: smaller parameters stay in memory
 PAUSE = 0.005  # seconds between looks at what is touched
+CHUNK = 1 << 30  # bytes mapped at a time, of addresses: each mapping costs a file handle
 
 
 class Cradle:
@@ -33,16 +35,25 @@ class Cradle:
     Parameters
     ----------
     folder
-        Where the file is; None: the system's folder for temporary files. It has no name there.
+        Where the file is; it has no name there.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be written, or the disk is full.
 
     """
 
-    def __init__(self, folder: str | Path | None) -> None:
-        if folder is not None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(prefix="lineshaft-", dir=folder)  # noqa: SIM115 - closed in `close`
-        self._end = 0
-        self._known: set[int] = set()
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(prefix="lineshaft-", dir=folder)  # noqa: SIM115 - closed in `close`
+        except OSError as error:
+            raise StorageError(
+                f"could not make a file in {folder}: {error.strerror}; name a folder that can be written with spill= "
+                f"or checkpoint="
+            ) from error
+        self._end, self._mapped = 0, 0
+        self._known: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # by id, while they live
         self._maps: list[mmap.mmap] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._leave, name="lineshaft-cradle", daemon=True)
@@ -71,25 +82,33 @@ class Cradle:
         if nn.parameter.is_lazy(parameter) or id(parameter) in self._known or not parameter.is_contiguous():
             return
         region = self._more(parameter.nbytes)
-        view = torch.frombuffer(region, dtype=torch.uint8)[: parameter.nbytes].view(parameter.dtype)
+        view = torch.frombuffer(region, dtype=torch.uint8).view(parameter.dtype)
         view = view.view(parameter.shape)
         view.copy_(parameter.data)
         parameter.data = view
-        self._known.add(id(parameter))
+        self._known[id(parameter)] = parameter
 
-    def _more(self, size: int) -> mmap.mmap:
-        start, self._end = self._end, self._end + pages(size)
+    def _more(self, size: int) -> memoryview:
+        """Return room in the file, as memory."""
         try:
+            if self._end + size > self._mapped:
+                self._map(size)
+            start, self._end = self._end, self._end + pages(size)
             disk_operation()
             os.posix_fallocate(self._file.fileno(), start, self._end - start)
         except OSError as error:
             raise StorageError(
                 f"no room to make the model: {show_size(self._end)} are wanted for parameters ({error.strerror}); free "
-                f"some, or name a folder on a larger disk with spill="
+                f"some, or name a folder on a larger disk with spill= or checkpoint="
             ) from error
-        region = mmap.mmap(self._file.fileno(), self._end - start, offset=start)
-        self._maps.append(region)
-        return region
+        first = start - (self._mapped - len(self._maps[-1]))
+        return memoryview(self._maps[-1])[first : first + size]
+
+    def _map(self, size: int) -> None:
+        """Map what comes after the last mapping; the disk gives no room for it yet."""
+        self._end, self._mapped = self._mapped, self._mapped + max(CHUNK, pages(size))
+        self._file.truncate(self._mapped)
+        self._maps.append(mmap.mmap(self._file.fileno(), self._mapped - self._end, offset=self._end))
 
     def _leave(self) -> None:
         """Unmap what was touched, again and again: it is in the page cache, and comes back when it is looked at."""

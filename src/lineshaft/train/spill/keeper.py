@@ -23,14 +23,15 @@ from lineshaft.core.memory import anonymous
 from lineshaft.errors import TrainingError
 from lineshaft.train import snapshot
 from lineshaft.train.spill.below import InMemory, TwoLevels
-from lineshaft.train.spill.commits import Commit, Journal, require_objects, whole_commits
+from lineshaft.train.spill.commits import Commit, Journal, last_serial
 from lineshaft.train.spill.execute import PATIENCE
-from lineshaft.train.spill.slots import open_slots
+from lineshaft.train.spill.slots import open_slots, reading
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
     from lineshaft.core.memory import Region
     from lineshaft.train.checkpoint import Checkpoints
+    from lineshaft.train.handover import Found
     from lineshaft.train.program.actions import Object
     from lineshaft.train.snapshot import Training, Watcher
     from lineshaft.train.spill.paged import Paged
@@ -50,7 +51,7 @@ class Keeper:
     every
         Steps between commits.
     found
-        The newest whole commit when the training began.
+        The newest whole commit when the training began, until it is gone on from.
     kept
         Where in the data training stood when its state was kept last.
 
@@ -100,10 +101,11 @@ class Keeper:
 
     def resume(self, spilled: Spilled, watcher: Watcher | None, data: Any) -> bool:
         """Put a training that has just begun into the state of the newest whole commit."""
-        if self.found is None:
+        found, self.found = self.found, None
+        if found is None:
             return False
         training = spilled.training
-        content = snapshot.unpack(training, self.found.state)
+        content = snapshot.unpack(training, found.state)
         buffers = dict(training.model.named_buffers())
         with torch.no_grad():
             for name, value in content["buffers"].items():
@@ -111,11 +113,11 @@ class Keeper:
         training.optimizer.load_state_dict(content["optimizer"])
         for part in spilled.paged.parts:
             part.born = any(name in content["born"] for name in part.parameters)
-        if self.found.layout == self.journal.layout:
+        if found.layout == self.journal.layout:
             self._bring_chosen(spilled.paged)
             spilled.paged.restore()
         else:
-            _migrate(self.found, self.journal.folder, spilled.paged)
+            _migrate(found, self.journal.folder, spilled.paged)
         snapshot.put_around(training, content, watcher, data)
         self.kept = training.cursor
         return True
@@ -134,27 +136,27 @@ class Keeper:
                 self.below.memory.kept[item] = region
 
 
-def open_keeper(where: Checkpoints, training: Training, paged: Paged, chosen: frozenset[Object]) -> Keeper:
-    """Open a checkpoint folder for a training: with what it holds, or with the model as it begins."""
+def open_keeper(
+    where: Checkpoints, found: Found, training: Training, paged: Paged, chosen: frozenset[Object]
+) -> Keeper:
+    """Open a checkpoint folder for a training: with what was found there, or with the model as it begins."""
+    newest = next(iter(found.commits), None)
+    if newest is not None:
+        snapshot.require_same(newest.state, training)
     sizes = {item: size for item, size in paged.sizes().items() if size}
     places = paged.places()
     layout = (
         f"objects-{digest_of(repr(sorted((name, str(i), p.plain()) for name, (i, p) in places.items())).encode())[:12]}"
     )
-    commits = whole_commits(where.folder, lambda commit: require_objects(commit, where.folder))
-    found = [commit for _, commit in zip(range(2), commits, strict=False)]
     slots = open_slots(where.folder / layout, sizes)
-    same = [commit.objects for commit in found if commit.layout == layout]
-    if same:
+    paged.below = below = TwoLevels(InMemory(), slots, chosen)
+    kept = [commit.kept() for commit in found.commits[:2]]
+    if same := [commit.objects for commit in kept if commit.layout == layout]:
         slots.adopt(same)
-    serial = max((commit.serial for commit in found), default=0)
-    journal = Journal(where.folder, layout, slots, places, where.seconds, serial)
-    below = TwoLevels(InMemory(), slots, chosen)
-    paged.below = below
-    if found:
-        snapshot.require_same(found[0].state, training)
-    ahead = [commit for commit in found[:1] if commit.cursor >= training.cursor]  # else it was put into a later state
-    keeper = Keeper(journal, below, where.every or 1, ahead[0] if ahead else None)
+    serial = last_serial(where.folder)
+    journal = Journal(where.folder, layout, slots, places, where.seconds, serial, kept, found.stale)
+    behind = newest is None or newest.cursor < training.cursor  # it was put into a later state when it was made
+    keeper = Keeper(journal, below, where.every or 1, None if behind else newest)
     keeper.begin(paged)
     return keeper
 
@@ -192,7 +194,6 @@ def _small(optimizer: torch.optim.Optimizer, paged: Paged) -> dict[str, Any]:
 
 def _migrate(commit: Commit, folder: Path, paged: Paged) -> None:
     """Bring the objects of a commit into the shards of another cut."""
-    old = open_slots(folder / commit.layout, commit.sizes)
     new = paged.places()
 
     def fill(item: Object, region: Region) -> None:
@@ -209,5 +210,5 @@ def _migrate(commit: Commit, folder: Path, paged: Paged) -> None:
                     value = torch.from_numpy(piece).view(there.dtype).as_strided(there.shape, there.stride)
                     place.view(flat).copy_(value)
 
-    paged.send_below(fill, kept=True)
-    old.close()
+    with reading(folder / commit.layout, commit.sizes, commit.objects) as old:
+        paged.send_below(fill, kept=True)

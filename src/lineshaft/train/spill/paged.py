@@ -21,7 +21,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
-from lineshaft.errors import TrainingError
+from lineshaft.errors import StorageError, TrainingError
 from lineshaft.train.program.actions import LASTING, Object
 from lineshaft.train.spill.passing import Gradients, Inputs
 from lineshaft.train.spill.places import Place, contiguous, lay, strides
@@ -101,6 +101,8 @@ class Paged:
         Bytes of the inputs that pass through objects.
     resident
         Object -> its region.
+    sent
+        The objects that lie below, whatever else holds them.
 
     """
 
@@ -111,6 +113,7 @@ class Paged:
     gradients: Mapping[int, Gradients] = field(default_factory=dict)
     inputs: Mapping[Object, int] = field(default_factory=dict)
     resident: dict[Object, Region] = field(default_factory=dict)
+    sent: set[Object] = field(default_factory=set)
     _collected: dict[Object, Inputs] = field(default_factory=dict)
 
     def sizes(self) -> dict[Object, int]:
@@ -166,6 +169,8 @@ class Paged:
             elif item.what == "p":
                 for parameter in part.parameters.values():
                     parameter.data = _nothing(parameter)
+            if size and not part.pinned:
+                self.sent.add(item)
 
     def load(self, item: Object, drops: Sequence[Object], *, new: bool = False) -> int:
         """Bring an object up, into the room of others; return the bytes that were read."""
@@ -217,8 +222,7 @@ class Paged:
         """Give every parameter its value inside the block: what is not in memory is mapped from below."""
         away = [Object(k, "p") for k, part in enumerate(self.parts) if part.sizes["p"]]
         away = [item for item in away if item not in self.resident]
-        for item in away:
-            self._bind(item, self.below.whole(item, self.parts[item.shard].sizes["p"]))
+        self._bind_all(self.below.whole(away))
         try:
             yield
         finally:
@@ -227,11 +231,15 @@ class Paged:
                     parameter.data = _nothing(parameter)
 
     def bring_up(self) -> None:
-        """Give everything memory for good: what is not there is mapped from below."""
-        for item, size in self.sizes().items():
-            away = size and item not in self.resident
-            if away and (item.what == "p" or self.parts[item.shard].born):
-                self._bind(item, self.below.whole(item, size))
+        """Give everything memory for good: what is not there is mapped from below, where nobody changes it again."""
+        away = [item for item in sorted(self.sent) if item not in self.resident]
+        away = [item for item in away if item.what == "p" or self.parts[item.shard].born]
+        try:
+            self._bind_all(self.below.apart(away))
+        except StorageError:
+            self._bind_all(self.below.whole(away))  # for who holds the model: its values, until training goes on
+            self.below.close()
+            raise
 
     def let_go(self) -> None:
         """Drop all that is not pinned: it lies below."""
@@ -311,6 +319,10 @@ class Paged:
                 state = self.optimizer.state[parameter]
                 state.update((what, place.view(flat)) for what, place in part.kept[name].items() if what in state)
 
+    def _bind_all(self, regions: Mapping[Object, Region]) -> None:
+        for item, region in regions.items():
+            self._bind(item, region)
+
     def _drop(self, item: Object) -> None:
         """Give an object's memory up."""
         part = self.parts[item.shard]
@@ -325,6 +337,7 @@ class Paged:
                     if what in state:
                         state[what] = None
         self.regions.give(self.resident.pop(item))
+        self.sent.add(item)
 
     def _require_in_place(self, shard: int, name: str, parameter: nn.Parameter) -> None:
         part = self.parts[shard]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choos
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
 from lineshaft.train.spill.cutting import WAYS, Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
 from lineshaft.train.spill.line import Line, Loss
@@ -29,7 +28,7 @@ from lineshaft.train.spill.paged import Paged, Part, lay_out
 from lineshaft.train.spill.passing import Gradients
 from lineshaft.train.spill.pilot import Observed, observe
 from lineshaft.train.spill.places import aligned
-from lineshaft.train.spill.rates import disk_rate, memory_rate, step_rate
+from lineshaft.train.spill.rates import disk_rate, memory_rate, step_rate, tried
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, buffers_of, signature
@@ -38,6 +37,7 @@ from lineshaft.train.spill.ways import Machine, Option, option, ranked
 
 if TYPE_CHECKING:
     from lineshaft.train.checkpoint import Checkpoints
+    from lineshaft.train.handover import Found
     from lineshaft.train.settings import Settings
     from lineshaft.train.snapshot import Training
 
@@ -110,6 +110,7 @@ def make_below(
     budget: Budget,
     folder: str | Path | None,
     checkpoint: Checkpoints | None,
+    found: Found,
     way: Way | None = None,
 ) -> tuple[Spilled, Examined]:
     """Make a training whose model never is in memory as a whole, and return what steps it, and why so.
@@ -125,26 +126,28 @@ def make_below(
     budget
         What may be held.
     folder
-        For the disk tier; None: one that is gone in the end.
+        For the disk tier; None: the system's for temporary files.
     checkpoint
         Where states are kept: the disk tier is there then.
+    found
+        What is kept there.
     way
         How to train; None: the quickest that fits.
 
     """
-    home = folder or (checkpoint.folder if checkpoint else None)
+    home = checkpoint.folder if checkpoint else disk_folder(folder)
     with cradled(make, home) as training:
         peeked = Peeked(data, settings.accumulate)
         examined = examine(training, peeked.group, settings, budget, home)
         fitting = [one for one in examined.options if one.cut.least <= budget.device]
         chosen = next((one for one in fitting if one.cut.way == way), fitting[0])
-        spilled = _send_below(training, settings, budget, folder, checkpoint, examined, chosen)
+        spilled = _send_below(training, settings, budget, home, checkpoint, found, examined, chosen)
         spilled.peeked = peeked
         return spilled, examined
 
 
 @contextmanager
-def cradled(make: Callable[[], Training], folder: str | Path | None) -> Iterator[Training]:
+def cradled(make: Callable[[], Training], folder: Path) -> Iterator[Training]:
     """Make a training with its parameters in a file; after the block nothing may be there any more."""
     cradle = Cradle(folder)
     try:
@@ -155,9 +158,7 @@ def cradled(make: Callable[[], Training], folder: str | Path | None) -> Iterator
         cradle.close()
 
 
-def examine(
-    training: Training, group: Sequence[Batch], settings: Settings, budget: Budget, folder: str | Path | None
-) -> Examined:
+def examine(training: Training, group: Sequence[Batch], settings: Settings, budget: Budget, folder: Path) -> Examined:
     """Run the pilot and the rehearsal on the largest micro-batch of a mini-batch, and price the ways to train.
 
     Raises
@@ -182,7 +183,8 @@ def examine(
     finest = max((one for one in made if one.least <= budget.device), key=lambda one: len(one.units))
     rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, finest))
     step = in_another_heap(lambda: step_rate(training.optimizer, budget.device))
-    machine = Machine(disk_rate(Path(folder or tempfile.gettempdir())), memory_rate(), step)
+    most = tried(budget.device)
+    machine = Machine(disk_rate(folder, most), memory_rate(most), step)
     give_back()
     options = []
     for one in made:
@@ -216,12 +218,13 @@ def _send_below(
     training: Training,
     settings: Settings,
     budget: Budget,
-    folder: str | Path | None,
+    folder: Path,
     checkpoint: Checkpoints | None,
+    found: Found,
     examined: Examined,
     chosen: Option,
 ) -> Spilled:
-    """Send a model below and return what steps it."""
+    """Send a model below and return what steps it; where that fails, the model has its values again."""
     made = chosen.cut
     paged = _paged(training, made, examined.forms, chosen.room, examined.load.micros)
     ceiling = budget.held + budget.device
@@ -231,18 +234,21 @@ def _send_below(
         ceiling += budget.dram
     moved = paged.moved()
     near = _near(moved, budget)
-    if checkpoint is None:
-        paged.below = _scratch(moved, near, folder)
-        try:
+    keeper = None
+    try:
+        if checkpoint is None:
+            paged.below = _scratch(moved, near, folder)
             paged.send_below()
-        except BaseException:
-            paged.below.close()
-            raise
-        return Spilled(training, settings, made, paged, examined.known, None, ceiling, budget.held)
-    keeper = open_keeper(checkpoint, training, paged, frozenset(item for item in near if not item.passing))
-    if passing := {item: size for item, size in moved.items() if item.passing}:
-        paged.below = Apart(paged.below, _scratch(passing, near & passing.keys(), checkpoint.folder))
-    return Spilled(training, settings, made, paged, examined.known, keeper, ceiling, budget.held)
+        else:
+            lasting = frozenset(item for item in near if not item.passing)
+            keeper = open_keeper(checkpoint, found, training, paged, lasting)
+            if passing := {item: size for item, size in moved.items() if item.passing}:
+                paged.below = Apart(paged.below, _scratch(passing, near & passing.keys(), folder))
+        return Spilled(training, settings, made, paged, examined.known, keeper, ceiling, budget.held)
+    except BaseException:
+        paged.bring_up()
+        paged.below.close()
+        raise
 
 
 def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[str, Weight]:
@@ -292,15 +298,8 @@ def _near(moved: Mapping[Object, int], budget: Budget) -> frozenset[Object]:
     return frozenset(sizes) if budget.dram is None else choose(sizes, budget.dram)
 
 
-def _scratch(moved: Mapping[Object, int], near: frozenset[Object], folder: str | Path | None) -> Below:
+def _scratch(moved: Mapping[Object, int], near: frozenset[Object], folder: Path) -> Below:
     """Make what lies below a training for objects that no commit names."""
     memory = InMemory()
     rest = {item: size for item, size in moved.items() if size and item not in near}
-    if not rest:
-        return memory
-    where = Path(tempfile.mkdtemp(prefix="lineshaft-spill-", dir=folder))
-    try:
-        return TwoLevels(memory, open_slots(where, rest, copies=1), near)
-    except BaseException:
-        shutil.rmtree(where)
-        raise
+    return TwoLevels(memory, open_slots(folder, rest, copies=1), near) if rest else memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 TRIED = 1 << 24  # bytes
+LEAST = 1 << 16
 ROUNDS = 3
 
 
@@ -30,33 +31,41 @@ class Rate:
     shared: bool
 
 
+def tried(budget: int) -> int:
+    """Return the bytes to measure with: two times as many are held meanwhile, and that shall fit a budget."""
+    return max(LEAST, min(TRIED, budget // 4))
+
+
 @cache
 def disk_rate(folder: Path, size: int = TRIED) -> Rate:
-    """Measure the disk that a folder is on, as spilled training uses it; once per folder."""
-    size = pages(size)
-    with tempfile.TemporaryDirectory(prefix="lineshaft-rate-", dir=folder) as scratch:
-        file = SpillFile(Path(scratch) / "rate", 2 * size)
-        regions = [anonymous(size), anonymous(size)]
-        try:
-            for place, region in enumerate(regions):
-                file.write(place * size, memoryview(region))
+    """Measure the disk that a folder is on, as spilled training uses it; once per folder.
 
-            def write() -> None:
-                file.write(0, memoryview(regions[0]))
+    Two times ``size`` is held in memory and on the disk, less where that would be a quarter of what the disk has left.
+    """
+    disk = os.statvfs(folder)
+    size = pages(max(LEAST, min(size, disk.f_bavail * disk.f_frsize // 8)))
+    regions = [anonymous(size), anonymous(size)]
+    file = SpillFile(folder / "rate", 2 * size, "unnamed")
+    try:
+        for place, region in enumerate(regions):
+            file.write(place * size, memoryview(region))
 
-            def read() -> None:
-                file.read(size, memoryview(regions[1]))
+        def write() -> None:
+            file.write(0, memoryview(regions[0]))
 
-            alone, other = _best(write), _best(read)
-            together = _best(lambda: _at_once(write, read))
-        finally:
-            file.close()
+        def read() -> None:
+            file.read(size, memoryview(regions[1]))
+
+        alone, other = _best(write), _best(read)
+        together = _best(lambda: _at_once(write, read))
+    finally:
+        file.close()
     return Rate(size / other, size / alone, together > 0.75 * (alone + other))
 
 
 @cache
 def memory_rate(size: int = TRIED) -> Rate:
-    """Measure copying from memory to memory."""
+    """Measure copying from memory to memory; two times ``size`` is held meanwhile."""
     one, other = anonymous(size), anonymous(size)
 
     def copy() -> None:
@@ -82,6 +91,6 @@ def _best(work: Callable[[], None]) -> float:
 
 def _at_once(one: Callable[[], None], other: Callable[[], None]) -> None:
     with ThreadPoolExecutor(1, "lineshaft-rate") as pool:
-        under_way = pool.submit(one)
+        beside = pool.submit(one)
         other()
-        under_way.result()
+        beside.result()

@@ -2,30 +2,31 @@
 
 ::
 
-    commit 7 names    2p in slot 0      2s in slot 1       an object is written to a slot that neither of the last two
-    commit 8 names    2p in slot 1      2s in slot 2       commits names: a kill at any moment leaves both of them
-    being written     2p in slot 2      2s in slot 0       whole, and one that was damaged later leaves the other
+    commit 1, synced last   2p in slot 0    2s in slot 0      an object is written to a slot that neither of the kept
+    commit 7, the newest    2p in slot 1    2s in slot 2      commits names: a kill at any moment leaves both whole, a
+    being written           2p in slot 2    2s in slot 1      loss of power the synced one, damage of one the other
 
 A commit says of every object where it lies and what its bytes hash to; see `commits`.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
 
-from lineshaft.core.memory import SpillFile, show_size
-from lineshaft.errors import IntegrityError
+from lineshaft.core.memory import Region, SpillFile, anonymous, show_size
+from lineshaft.errors import IntegrityError, StorageError
 
 if TYPE_CHECKING:
     from lineshaft.train.program.actions import Object
 
 COPIES = 3
+_PIECE = 1 << 20  # bytes copied at a time
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class Slots:
     Attributes
     ----------
     files
-        One per slot; a single one is gone when it is closed, and no commit names it.
+        One per slot; a single one has no name, and no commit names it.
     sizes, offsets
         Of every object.
     current
         Object -> where it was written last.
     named
-        What the last two commits name.
+        What the commits name that are kept: two at most.
 
     """
 
@@ -57,7 +58,7 @@ class Slots:
     sizes: Mapping[Object, int]
     offsets: Mapping[Object, int]
     current: dict[Object, Copy] = field(default_factory=dict)
-    named: list[dict[Object, Copy]] = field(default_factory=list)
+    named: Sequence[Mapping[Object, Copy]] = ()
 
     def read(self, item: Object, into: memoryview) -> None:
         """Fill memory with the object."""
@@ -69,40 +70,39 @@ class Slots:
         self.files[slot].write(self.offsets[item], content)
         self.current[item] = Copy(slot, xxhash.xxh3_64_intdigest(content) if len(self.files) > 1 else 0)
 
-    def whole(self, item: Object, size: int) -> mmap.mmap:
-        """Return the object as memory that the file stands behind: pages come when they are looked at."""
-        with self.files[self.current[item].slot].path.open("rb") as stream:
-            return mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY, offset=self.offsets[item])
+    def whole(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as memory that the files stand behind: pages come when they are looked at."""
+        mapped = {slot: memoryview(self.files[slot].mapped()) for slot in {self.current[item].slot for item in items}}
+        return {item: self._part(mapped[self.current[item].slot], item) for item in items}
+
+    def apart(self, items: Collection[Object]) -> dict[Object, Region]:
+        """Return objects as such memory that stays as it is, whatever commits come later: a copy of its own."""
+        if len(self.files) == 1 or not items:
+            return self.whole(items)
+        folder = self.files[0].path.parent
+        try:
+            copy = SpillFile(folder / "model", self.files[0].size, "unnamed")
+            try:
+                for item in items:
+                    self._copy(item, copy)
+                mapped = memoryview(copy.mapped())
+            finally:
+                copy.close()
+        except StorageError as error:
+            raise StorageError(
+                f"the state is kept in {folder.parent}, but the model could not be brought from there: {error}"
+            ) from error
+        return {item: self._part(mapped, item) for item in items}
 
     def near(self, items: Collection[Object]) -> Collection[Object]:
         """Return those of the objects that lie in memory: none."""
         del items
         return ()
 
-    def commit(self) -> dict[Object, Copy]:
-        """Name what is there now, and keep it until two more commits were made."""
-        now = dict(self.current)
-        self.named = [now, *self.named[:1]]
-        return now
-
-    def adopt(self, named: Sequence[dict[Object, Copy]]) -> None:
+    def adopt(self, named: Sequence[Mapping[Object, Copy]]) -> None:
         """Go on from commits, the newest first."""
-        self.named = list(named[:2])
-        self.current = dict(self.named[0])
-
-    def verify(self, named: Mapping[Object, Copy], into: memoryview) -> None:
-        """Read every object that a commit names; refuse one whose bytes are others."""
-        for item, copy in named.items():
-            self.read_named(item, copy, into[: self.sizes[item]])
-
-    def read_named(self, item: Object, copy: Copy, into: memoryview) -> None:
-        """Fill memory with what a commit names; refuse bytes that are others."""
-        self.files[copy.slot].read(self.offsets[item], into)
-        if xxhash.xxh3_64_intdigest(into) != copy.check:
-            raise IntegrityError(
-                f"{self.files[copy.slot].path.name} holds other bytes than were written for {item} "
-                f"({show_size(self.sizes[item])} at {self.offsets[item]:,})"
-            )
+        self.named = named
+        self.current = dict(named[0])
 
     def sync(self) -> None:
         """Make what was written survive a loss of power."""
@@ -113,9 +113,17 @@ class Slots:
         """Close the files; their content stays where commits may name it."""
         for file in self.files:
             file.close()
-        if len(self.files) == 1:
-            self.files[0].path.unlink(missing_ok=True)
-            self.files[0].path.parent.rmdir()
+
+    def _copy(self, item: Object, target: SpillFile) -> None:
+        piece = memoryview(anonymous(min(self.sizes[item], _PIECE)))
+        source, end = self.files[self.current[item].slot], self.offsets[item] + self.sizes[item]
+        for start in range(self.offsets[item], end, _PIECE):
+            part = piece[: min(_PIECE, end - start)]
+            source.read(start, part)
+            target.write(start, part)
+
+    def _part(self, mapped: memoryview, item: Object) -> memoryview:
+        return mapped[self.offsets[item] : self.offsets[item] + self.sizes[item]]
 
     def _free(self, item: Object) -> int:
         taken = {named[item].slot for named in self.named if item in named}
@@ -126,8 +134,68 @@ class Slots:
 
 
 def open_slots(folder: Path, sizes: Mapping[Object, int], copies: int = COPIES) -> Slots:
-    """Make or open the files of a folder for objects of these sizes."""
+    """Make or open the files of a folder for objects of these sizes; a single copy is in a file without a name."""
+    offsets, end = _offsets(sizes)
+    with ExitStack() as stack:
+        files = []
+        for number in range(copies):
+            files.append(SpillFile(folder / f"slot-{number}", end, "named" if copies > 1 else "unnamed"))
+            stack.callback(files[-1].close)
+        stack.pop_all()  # all are open: they stay so
+    return Slots(files, dict(sizes), offsets)
+
+
+@dataclass(frozen=True)
+class Named:
+    """The objects of a commit, only to be read."""
+
+    files: Mapping[int, SpillFile]
+    sizes: Mapping[Object, int]
+    offsets: Mapping[Object, int]
+    objects: Mapping[Object, Copy]
+
+    def verify(self) -> None:
+        """Read every object; refuse one whose bytes are others."""
+        memory = memoryview(anonymous(max(self.sizes.values(), default=1)))
+        for item in self.objects:
+            self.read(item, memory[: self.sizes[item]])
+
+    def read(self, item: Object, into: memoryview) -> None:
+        """Fill memory with an object; refuse bytes that are others, and those that the disk does not give."""
+        file = self.files[self.objects[item].slot]
+        try:
+            file.read(self.offsets[item], into)
+        except StorageError as error:
+            raise IntegrityError(str(error)) from error
+        if xxhash.xxh3_64_intdigest(into) != self.objects[item].check:
+            raise IntegrityError(
+                f"{file.path.name} holds other bytes than were written for {item} "
+                f"({show_size(self.sizes[item])} at {self.offsets[item]:,})"
+            )
+
+
+@contextmanager
+def reading(folder: Path, sizes: Mapping[Object, int], objects: Mapping[Object, Copy]) -> Iterator[Named]:
+    """Open the files that a commit names; nothing is made, and nothing changed.
+
+    Raises
+    ------
+    IntegrityError
+        One is missing.
+
+    """
+    offsets, end = _offsets(sizes)
+    with ExitStack() as stack:
+        files = {}
+        for slot in sorted({copy.slot for copy in objects.values()}):
+            files[slot] = SpillFile(folder / f"slot-{slot}", end, "read")
+            stack.callback(files[slot].close)
+        yield Named(files, sizes, offsets, objects)
+
+
+def _offsets(sizes: Mapping[Object, int]) -> tuple[dict[Object, int], int]:
+    """Return where each object begins, and where the last one ends."""
     offsets, end = {}, 0
     for item in sorted(sizes):
         offsets[item], end = end, end + sizes[item]
-    return Slots([SpillFile(folder / f"slot-{number}", end) for number in range(copies)], dict(sizes), offsets)
+    return offsets, end
