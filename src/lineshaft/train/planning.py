@@ -192,7 +192,7 @@ def _details(one: Option) -> list[str]:
     priced, cut = one.priced, one.cut
     shards = f"{len(cut.shards)} shards" if len(cut.shards) > 1 else "1 shard"
     if cut.way != "spilled":
-        return [f"  {shards}; nothing is moved"]
+        return [f"  {shards}; nothing is moved", *([f"  no other way: {cut.obstacle}"] if cut.obstacle else [])]
     rate = one.room / cut.largest if cut.largest else 0
     compute, moving = priced.loads["compute"], max(priced.loads["in"], priced.loads["out"])
     moved = f"{show_size(priced.read)} read and {show_size(priced.written)} written a step"
