@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,39 +13,58 @@ from torch import nn
 from lineshaft.train import randomness
 
 
-@contextmanager
-def unchanged(model: nn.Module) -> Iterator[randomness.State]:
-    """Put back, after the block, a model's buffers and its modules' attributes, and the random generators.
+class Before:
+    """A model and the random generators as they are now; of its tensors only those ``written``, where that is known.
 
-    Attributes are those that forward may set: numbers and words, tensors, and what lists, dicts and sets hold.
+    Attributes
+    ----------
+    generators
+        The states of the random generators.
+
     """
-    generators = randomness.capture()
-    attributes = [(module, dict(vars(module)), _contents(module)) for module in model.modules()]
-    tensors = {
-        id(value): (value, value.detach().clone())
-        for module in model.modules()
-        for value in (*module._buffers.values(), *vars(module).values())  # noqa: SLF001 - each once
-        if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
-    }
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]  # noqa: SLF001
-    try:
-        yield generators
-    finally:
-        randomness.restore(generators)
+
+    def __init__(self, model: nn.Module, written: Iterable[torch.Tensor] | None = None) -> None:
+        modules = list(model.modules())
+        tensors = [v for module in modules for v in (*module._buffers.values(), *vars(module).values())]  # noqa: SLF001
+        self.generators = randomness.capture()
+        self._attributes = [(module, dict(vars(module)), _contents(module)) for module in modules]
+        self._buffers = [(module._buffers, dict(module._buffers)) for module in modules]  # noqa: SLF001 - no other
+        self._tensors = {
+            id(value): (value, value.detach().clone())
+            for value in (tensors if written is None else written)
+            if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
+        }
+
+    def put_back(self) -> None:
+        """Make them so again."""
+        randomness.restore(self.generators)
         with torch.no_grad():
-            for tensor, value in tensors.values():
+            for tensor, value in self._tensors.values():
                 if not torch.equal(tensor, value):
                     tensor.copy_(value)
-        for module, values, contents in attributes:
+        for module, values, contents in self._attributes:
             own = vars(module)
             for name in own.keys() - values.keys():
                 del own[name]
             own.update(values)
             for container, held in contents:
                 _put_back(container, held)
-        for module, held in buffers:  # where the pass put others in their place
-            module._buffers.clear()  # noqa: SLF001
-            module._buffers.update(held)  # noqa: SLF001
+        for buffers, found in self._buffers:  # where others were put in their place
+            buffers.clear()
+            buffers.update(found)
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[randomness.State]:
+    """Put back, after the block, a model's buffers and its modules' attributes, and the random generators.
+
+    Attributes are those that forward may set: numbers and words, tensors, and what lists, dicts and sets hold.
+    """
+    before = Before(model)
+    try:
+        yield before.generators
+    finally:
+        before.put_back()
 
 
 def _contents(module: nn.Module) -> list[tuple[Any, Any]]:
