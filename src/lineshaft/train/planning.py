@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.spilled import Spilled
     from lineshaft.train.spill.ways import Option
 
+_TRAINING = threading.Lock()
 OURS = {"in": "reading", "out": "writing", "compute": "computing"}
 
 
@@ -183,9 +185,24 @@ def within(
             stored.put_into(training, watcher, data)
         return training
 
-    spilled, found = make_below(going_on, data, settings, budget, spill, checkpoint, way)
-    with spilled:
-        yield spilled, plan or Plan(found.options, given, budget.device, found.least)
+    with _alone():
+        spilled, found = make_below(going_on, data, settings, budget, spill, checkpoint, way)
+        with spilled:
+            yield spilled, plan or Plan(found.options, given, budget.device, found.least)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a second training within a budget: it would draw from the same generators, in between."""
+    if not _TRAINING.acquire(blocking=False):
+        raise UsageError(
+            "another training with memory= is running in this process; both would draw from the one generator of "
+            "torch, and neither would give its bits: train one after the other, or each in a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def _details(one: Option) -> list[str]:
