@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -211,3 +212,95 @@ def test_a_loss_of_the_module_s_own_that_the_training_loss_reads_is_trained_in_m
     assert fit(one, loss=made(one), memory=MEMORY, **options).losses == fit(other, loss=made(other), **options).losses
     with pytest.raises(UsageError, match="but the loss reads a tensor of 'odd' past its arguments"):
         fit(one, loss=made(one), memory="1KB")
+
+
+class Drifting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.register_buffer("centre", torch.zeros(8), persistent=False)
+
+    def forward(self, x):
+        self.centre = self.centre * 0.9 + x.detach().mean(0) * 0.1
+        return self.layer(x - self.centre)
+
+
+def test_ways_that_are_cut_at_other_places_than_the_rehearsal():
+    model = nn.Sequential(*[Drifting() for _ in range(4)], nn.Linear(8, 3))
+    require_same(model, micro_batch=3)
+
+
+class Counted(nn.Module):
+    """Counts its calls, and draws from Python's generator."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.calls = deep(), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layers(x) * (1 + 0.1 * self.calls)
+
+
+def test_a_micro_batch_of_a_new_shape_counts_once():
+    require_same(between(nn.Sequential(nn.Linear(16, 8), Counted(), nn.Linear(3, 16))), micro_batch=3)
+
+
+@pytest.mark.parametrize("compiled", ["model", "block", "in place"])
+def test_a_compiled_model_is_trained_in_memory_or_refused_by_name(compiled):
+    def model():
+        torch.manual_seed(3)
+        made = deep()
+        if compiled == "block":
+            made[2] = torch.compile(made[2], backend="eager")
+        elif compiled == "in place":
+            made[2].compile(backend="eager")
+        return torch.compile(made, backend="eager") if compiled == "model" else made
+
+    assert fit(model(), memory=MEMORY, micro_batch=4).losses == fit(model(), micro_batch=4).losses
+    with pytest.raises(UsageError, match=r"is compiled by torch\.compile; leave that out"):
+        fit(model(), memory="1KB")
+
+
+def test_no_data_is_refused():
+    with pytest.raises(TrainingError, match="the data gave no batch"):
+        fit(deep(), [], memory=MEMORY)
+
+
+def test_a_step_hook_is_refused_by_name():
+    def optimizer(named):
+        made = torch.optim.AdamW([value for _, value in named], lr=1e-3)
+        made.register_step_pre_hook(lambda *_: None)
+        return made
+
+    with pytest.raises(TrainingError, match="AdamW has a step hook"):
+        fit(deep(), optimizer=optimizer, memory=MEMORY)
+
+
+def test_a_second_training_within_memory_at_the_same_time_is_refused():
+    inside, over = threading.Event(), threading.Event()
+
+    def loss(outputs, target):
+        inside.set()
+        over.wait(60)
+        return functional.cross_entropy(outputs, target, reduction="none")
+
+    thread = threading.Thread(target=lambda: fit(deep(), loss=loss, memory=MEMORY))
+    thread.start()
+    assert inside.wait(60)
+    with pytest.raises(UsageError, match="another training with memory= is running in this process"):
+        fit(deep(), memory=MEMORY)
+    over.set()
+    thread.join()
+    fit(deep(), memory=MEMORY)
+
+
+@pytest.mark.parametrize("other", [nn.Tanh(), nn.Dropout(0.2)], ids=["another class", "another rate"])
+@pytest.mark.parametrize("memory", [None, MEMORY])
+def test_a_changed_model_is_no_resume(tmp_path, other, memory):
+    def model(part):
+        return nn.Sequential(nn.Linear(8, 16), part, nn.Linear(16, 3))
+
+    fit(model(nn.Dropout(0.1)), checkpoint=tmp_path)
+    with pytest.raises(TrainingError, match="the saved state is of another training: its model is"):
+        fit(model(other), checkpoint=tmp_path, memory=memory, steps=6)
