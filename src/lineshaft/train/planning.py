@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.spilled import Spilled
     from lineshaft.train.spill.ways import Option
 
+_TRAINING = threading.Lock()
 OURS = {"in": "reading", "out": "writing", "compute": "computing"}
 
 
@@ -193,17 +195,32 @@ def within(
                 stored.put_into(training, watcher, data)
             return training
 
-        spilled, examined = make_below(going_on, data, settings, budget, spill, checkpoint, found, way)
-        found.commits = ()  # who goes on from them has them
-        with spilled:
-            yield spilled, plan or Plan(examined.options, given, budget.device, examined.least)
+        with _only_here():
+            spilled, examined = make_below(going_on, data, settings, budget, spill, checkpoint, found, way)
+            found.commits = ()  # who goes on from them has them
+            with spilled:
+                yield spilled, plan or Plan(examined.options, given, budget.device, examined.least)
+
+
+@contextmanager
+def _only_here() -> Iterator[None]:
+    """Refuse a second training within a budget: it would draw from the same generators, in between."""
+    if not _TRAINING.acquire(blocking=False):
+        raise UsageError(
+            "another training with memory= is running in this process; both would draw from the one generator of "
+            "torch, and neither would give its bits: train one after the other, or each in a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def _details(one: Option) -> list[str]:
     priced, cut = one.priced, one.cut
     shards = f"{len(cut.shards)} shards" if len(cut.shards) > 1 else "1 shard"
     if cut.way != "spilled":
-        return [f"  {shards}; nothing is moved"]
+        return [f"  {shards}; nothing is moved", *([f"  no other way: {cut.obstacle}"] if cut.obstacle else [])]
     rate = one.room / cut.largest if cut.largest else 0
     compute, moving = priced.loads["compute"], max(priced.loads["in"], priced.loads["out"])
     moved = f"{show_size(priced.read)} read and {show_size(priced.written)} written a step"

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,7 @@ from lineshaft.train import randomness, state
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 Optimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 Schedule = Callable[[torch.optim.Optimizer], Any]
 
@@ -210,8 +212,15 @@ def _unsaved_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _about_model(model: nn.Module) -> str:
     shapes = "\n".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in _own_tensors(model))
+    parts = "\n".join(f"{name} {type(own).__qualname__} {_options(own)}" for name, own in model.named_modules())
     count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{type(model).__qualname__} with {count} parameters (shapes {digest_of(shapes.encode())[:12]})"
+    digests = f"shapes {digest_of(shapes.encode())[:12]}, modules {digest_of(parts.encode())[:12]}"
+    return f"{type(model).__qualname__} with {count} parameters ({digests})"
+
+
+def _options(module: nn.Module) -> str:
+    """Return what torch shows of a module; its own attributes may be counters, which a resume finds elsewhere."""
+    return _ADDRESS.sub("", module.extra_repr())
 
 
 def _own_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:

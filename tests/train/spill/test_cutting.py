@@ -34,7 +34,7 @@ def deep(layers=12, width=64):
 def cut(given_load, budget):
     """Cut for spilling, or refuse the budget."""
     made = cutting.cut(given_load, budget)
-    require_room(made, budget, given_load.micros)
+    require_room(made, budget, given_load)
     return made
 
 
@@ -134,9 +134,9 @@ def test_from_its_comfort_on_a_cut_leaves_room_for_all_it_holds_and_some(way):
     assert cutting.cut(DEEP, made.comfort, way).shards == made.shards
 
 
-def test_in_memory_there_is_one_unit_and_nothing_to_move():
+def test_in_memory_nothing_is_cut_and_nothing_to_move():
     made = cutting.cut(DEEP, 0, "resident")
-    assert len(made.units) == len(made.shards) == 1
+    assert (len(made.units), len(made.shards)) == (0, 1)
     assert made.largest == 0
     assert made.fixed >= sum(weight.moved + weight.gradient for weight in DEEP.weights.values())
 

@@ -16,6 +16,13 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from lineshaft.errors import TrainingError
+
+
+class NotInShards(TrainingError):  # noqa: N818 - as Diverged is
+    """A model cannot be cut into shards, though it may be trained as a whole."""
+
+
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, Enum)
 Wrapper = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 _ATTRIBUTE = "_call_impl"

@@ -2,7 +2,7 @@
 
 ::
 
-    resident       all parameters, gradients and state          + the graph of one micro-batch
+    resident       all parameters, gradients and state          + the graph of one micro-batch; nothing is cut
     checkpointed   all parameters, gradients and state          + the graph of one shard, and the inputs of units
     spilled        shared parameters, gradients of one shard    + the graph of one shard,
                    (all gradients where they are clipped)         and the inputs of units x micro-batches
@@ -16,7 +16,7 @@ besides.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -82,6 +82,8 @@ class Cut:
         What passes through objects too: ``g``, gradients that wait for all others; ``x``, inputs of units.
     inputs
         For each shard, bytes of what its units are called with on one micro-batch, where that passes through objects.
+    obstacle
+        Why there is no other way; "" where there may be.
 
     """
 
@@ -97,6 +99,7 @@ class Cut:
     largest: int
     passing: str = ""
     inputs: Sequence[int] = ()
+    obstacle: str = ""
 
     @property
     def least(self) -> int:
@@ -145,9 +148,16 @@ class Load:
     words: int | None
     all_gradients: bool
 
+    @property
+    def ways(self) -> Sequence[Way]:
+        """The ways to train it."""
+        return WAYS[:1] if self.observed.obstacle else WAYS
+
 
 def cut(load: Load, budget: int, way: Way = "spilled") -> Cut:
     """Cut a model for a budget, in one way; the least that works where the budget is too small."""
+    if way == "resident":
+        return _whole(load)
     found: list[Cut] = []
     for passing in _passing(load, way):
         for limit in _limits(load, way):
@@ -168,16 +178,16 @@ def _passing(load: Load, way: Way) -> list[str]:
 def _limits(load: Load, way: Way) -> Iterator[Limit]:
     """Return what a unit may need, ever less."""
     total, graph = sum(_state(load).values()), load.observed.root.all_keeps()
-    for halvings in range(1 if way == "resident" else HALVINGS):
+    for halvings in range(HALVINGS):
         yield Limit(max(total >> (halvings if way == "spilled" else 0), 1), max(graph >> halvings, 1))
 
 
 def least(load: Load) -> Cut:
     """Return the cut that works with the least memory, of all ways."""
-    return min((cut(load, 0, way) for way in WAYS), key=lambda made: made.least)
+    return min((cut(load, 0, way) for way in load.ways), key=lambda made: made.least)
 
 
-def require_room(best: Cut, budget: int, micros: int) -> None:
+def require_room(best: Cut, budget: int, load: Load) -> None:
     """Refuse a budget that no cut fits.
 
     Raises
@@ -191,8 +201,20 @@ def require_room(best: Cut, budget: int, micros: int) -> None:
             f"a budget of {show_size(budget)} is too small: the least that works is "
             f"{show_size(best.least, up=True)}, of which {show_size(best.fixed)} are activations, gradients and shared "
             f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
-            f"(the step tried out had {micros} of them)"
+            f"(the step tried out had {load.micros} of them){_why_whole(load)}"
         )
+
+
+def _why_whole(load: Load) -> str:
+    whole = next((scope.whole for scope in load.observed.root.all() if scope.whole), "")
+    why = load.observed.obstacle or whole
+    return f"; less would do if all of the model could be cut into shards, but {why}" if why else ""
+
+
+def _whole(load: Load) -> Cut:
+    """Return the cut that is none: the model runs as it stands."""
+    found = _weigh(load, "resident", "", [], [range(0)], [sorted(load.weights)], [])
+    return replace(found, obstacle=load.observed.obstacle)
 
 
 def _state(load: Load) -> dict[str, int]:
@@ -231,9 +253,10 @@ def _weigh(
     weights, spilled = load.weights, way == "spilled"
     inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
     glue_scopes = [scope for scope in load.observed.root.all() if id(scope) not in inside]
-    glue = sum(sum(scope.keeps.values()) for scope in glue_scopes)
+    glue = sum(sum(scope.keeps.values()) for scope in glue_scopes) if units else 0
     writes = {name for scope in glue_scopes for name in scope.writes | scope.counts}
-    by_micro = load.micros > 1 and (load.words is None or bool(writes) or load.observed.drew_elsewhere)
+    several = len({name for unit in units for name in unit.writes}) < sum(len(unit.writes) for unit in units)
+    by_micro = load.micros > 1 and (load.words is None or bool(writes) or several or load.observed.drew_elsewhere)
     visited = shards if by_micro else shards[:-1]  # the last shard goes back at once
     own = [sum(aligned(units[n].scopes[0].given[j][1]) for n in numbers for j in units[n].own) for numbers in visited]
     own = own if "x" in passing else []
@@ -244,6 +267,7 @@ def _weigh(
     gradients = [sum(weights[name].gradient for name in names) for names in owned]
     heap = max(gradients) if spilled and (not load.all_gradients or "g" in passing) else sum(gradients)
     graph = max(sum(units[number].keeps for number in numbers) for numbers in shards)
+    graph = graph if units else load.observed.root.all_keeps()
     heap += graph
     fixed += heap
     stepping = max(STEPPING * weight.gradient for weight in weights.values())

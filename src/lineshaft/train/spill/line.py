@@ -24,8 +24,7 @@ from torch import nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from lineshaft.core.memory import anonymous
-from lineshaft.errors import TrainingError
-from lineshaft.train.spill.calls import foreign, original, tensors_of, with_tensors
+from lineshaft.train.spill.calls import NotInShards, foreign, original, tensors_of, with_tensors
 
 LARGE = 1 << 16  # bytes from which a tensor has a mapping of its own
 _here = threading.local()  # .line: the line that runs in this thread
@@ -184,7 +183,7 @@ def visit(line: Line, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """Stop at a unit, and join its gradient to the line's graph."""
     tensors = tensors_of((args, kwargs))
     if (odd := foreign((args, kwargs))) is not None:
-        raise TrainingError(
+        raise NotInShards(
             f"{unit.name!r} is called with a {type(odd).__name__}; a spilled model calls its modules twice, so they "
             f"take tensors and plain values only: leave it out, as with use_cache=False, or give memory= more"
         )
@@ -252,7 +251,7 @@ class _Visit(torch.autograd.Function):
         later = {j: given for j, given in zip(ctx.through, gradients[own:], strict=True) if given is not None}
         line: Line = ctx.line
         if current() is not line:
-            raise TrainingError(
+            raise NotInShards(
                 "a tensor of one unit reached another past its arguments, through an attribute or a closure; a spilled "
                 "model's modules get all they read as arguments: pass it on, or give memory= more"
             )

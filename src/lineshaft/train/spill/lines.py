@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from lineshaft.errors import TrainingError
-from lineshaft.train.spill.calls import foreign, tensors_of, version, with_tensors
+from lineshaft.train.spill.calls import NotInShards, foreign, tensors_of, version, with_tensors
 from lineshaft.train.spill.line import Answer, Backward, End, Forward, Line, Loss
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ SAMPLE = 64
 
 @dataclass
 class Kept:
-    """What a unit needs to run again: its call, and what it found."""
+    """What a unit needs to run again: its call, and what it found; of random states, where it drew."""
 
     call: Forward
     versions: list[int]
     random: Any
     buffers: list[torch.Tensor]
-    sample: list[list[float]]
+    sample: list[torch.Tensor]
     elsewhere: tuple[Any, Any] | None
     counts: list[Any]
     graph: tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]] = field(
@@ -128,10 +128,11 @@ class Lines:
         if path.stop is None:
             path.stop = path.line.go()
         for number in self.shards[action.shard]:
-            call = self._expect(path.stop, number)
-            state = self._states.setdefault((number, action.micro), torch.empty_like(path.random))
+            call = expected(path.stop, number, self.units)
             how = {"graph": action.graph, "elsewhere": self.elsewhere}
-            answer, kept = run_forward(self.units[number], call, self.buffers[number], state, **how)
+            answer, kept = run_forward(self.units[number], call, self.buffers[number], **how)
+            if kept is not None and kept.random is not None:  # in one place for all steps: it stays for long
+                kept.random = self._states.setdefault((number, action.micro), kept.random).copy_(kept.random)
             if kept is not None:
                 path.kept[number] = kept
             del call
@@ -168,12 +169,14 @@ class Lines:
             gradients = run_backward(kept, path.stop)
             path.stop = path.line.go(gradients)
             self._after_backward(action.micro)
-        self._require_onward(path.stop, self.shards[action.shard].start)
+        require_onward(path.stop, self.shards[action.shard].start, self.units)
 
     def shard_that_broke(self, micro: int) -> str:
         """Say, before the way back, where on the way there numbers stopped being finite."""
         known = sorted(self.paths[micro].kept.items())
         broken = [number for number, kept in known if not kept.finite()]
+        if not self.units:
+            return "the model was in memory as a whole, where nobody looks at its parts"
         number = broken[0] - 1 if broken else len(self.units) - 1
         if number < 0:
             return "it came in with the inputs"
@@ -182,33 +185,37 @@ class Lines:
         shard = next(k for k, numbers in enumerate(self.shards) if number in numbers)
         return f"it came out of {self.units[number].name!r}, in shard {shard} of 0 to {len(self.shards) - 1}"
 
-    def _require_onward(self, stop: Any, start: int) -> None:
-        """Refuse a backward pass that calls units again, or comes to one out of turn."""
-        if isinstance(stop, End) or (isinstance(stop, Backward) and stop.number < start):
-            return
-        name = stop.unit.name if isinstance(stop, Forward) else self.units[stop.number].name
-        raise TrainingError(
-            f"the backward pass came to {name!r} again; if the model checkpoints its own activations "
-            f"(torch.utils.checkpoint, gradient_checkpointing_enable), switch that off: spilled training does it"
-        )
 
-    def _expect(self, stop: Any, number: int) -> Forward:
-        expected = self.units[number]
-        if (
-            isinstance(stop, Forward)
-            and stop.number == number
-            and stop.unit.scopes[0].module is expected.scopes[0].module
-        ):
-            return stop
-        seen = stop.unit.name if isinstance(stop, Forward) else "its end"
-        raise TrainingError(
-            f"the model's forward came to {seen!r} where the pilot run saw {self.units[number].name!r}; a model that "
-            f"is spilled must call its modules in the same order for every micro-batch"
+def expected(stop: Any, number: int, units: Sequence[Unit]) -> Forward:
+    """Return the stop at a unit, if that is where a line has come to."""
+    unit = units[number] if number < len(units) else None
+    if isinstance(stop, Forward) and unit and stop.unit.scopes[0].module is unit.scopes[0].module:
+        return stop
+    if isinstance(stop, Backward):
+        raise NotInShards(
+            f"a gradient through {units[stop.number].name!r} is taken in the forward pass; a model that is spilled is "
+            f"run back once, from its loss: give memory= more, so that it fits as a whole"
         )
+    seen, wanted = (stop.unit.name if isinstance(stop, Forward) else "its end", unit.name if unit else "its end")
+    raise TrainingError(
+        f"the model's forward came to {seen!r} where the pilot run saw {wanted!r}; a model that is spilled must call "
+        f"its modules in the same order for every micro-batch"
+    )
+
+
+def require_onward(stop: Any, start: int, units: Sequence[Unit]) -> None:
+    """Refuse a backward pass that calls units again, or comes to one out of turn."""
+    if isinstance(stop, End) or (isinstance(stop, Backward) and stop.number < start):
+        return
+    name = stop.unit.name if isinstance(stop, Forward) else units[stop.number].name
+    raise NotInShards(
+        f"the backward pass came to {name!r} again; if the model checkpoints its own activations "
+        f"(torch.utils.checkpoint, gradient_checkpointing_enable), switch that off: spilled training does it"
+    )
 
 
 def run_forward(
-    unit: Unit, call: Forward, buffers: list[Buffer], state: torch.Tensor, *, graph: bool, elsewhere: bool = False
+    unit: Unit, call: Forward, buffers: list[Buffer], *, graph: bool, elsewhere: bool = False
 ) -> tuple[Answer, Kept | None]:
     """Run a unit in a line's forward pass: return what the line goes on with, and what a backward pass needs."""
     if call.wanted is None:
@@ -217,17 +224,18 @@ def run_forward(
         return Answer(value, (False,) * len(tensors_of(value))), None
     before = tensors_of((call.args, call.kwargs))
     before = [value.clone() if j in unit.mutates else value for j, value in enumerate(before)]
-    state.copy_(torch.get_rng_state())
+    state = torch.get_rng_state()
     found = [module.get_buffer(name).detach().clone() for module, name in buffers]
     generators = (random.getstate(), np.random.get_state()) if elsewhere else None  # noqa: NPY002 - the user's
     versions = [version(value) for value in before]
-    kept = Kept(_with(call, before), versions, state, found, [], generators, _counted(unit.counts))
+    kept = Kept(_with(call, before), versions, None, found, [], generators, _counted(unit.counts))
     leaves, given, value = _trace(unit, kept.call)
     if (odd := foreign(value)) is not None:
-        raise TrainingError(
+        raise NotInShards(
             f"{unit.name!r} returns a {type(odd).__name__}, in which a spilled model cannot find its tensors; let it "
             f"return tensors, or tuples, lists and dicts of them"
         )
+    kept.random = None if torch.equal(state, torch.get_rng_state()) else state
     outputs = tensors_of(value)
     kept.sample = _sample(outputs)
     flags = tuple(output.requires_grad for output in outputs)
@@ -242,11 +250,12 @@ def run_forward(
 def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     """Run a unit once more as it ran, for its graph; its writes to buffers are discarded."""
     _require_unchanged(unit, kept)
-    torch.set_rng_state(kept.random)
+    if kept.random is not None:
+        torch.set_rng_state(kept.random)
     with _found(buffers, kept.buffers), _drawing(kept.elsewhere), _counting(unit.counts, kept.counts):
         leaves, given, value = _trace(unit, kept.call)
     outputs = tensors_of(value)
-    if _sample(outputs) != kept.sample:
+    if not _same(_sample(outputs), kept.sample):
         raise TrainingError(
             f"{unit.name!r} gave other numbers when it was run again on the same input: it keeps a count, draws from a "
             f"generator of its own, or uses a kernel that is not deterministic; within memory= modules run more than "
@@ -257,7 +266,7 @@ def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
 
 def _require_unchanged(unit: Unit, kept: Kept) -> None:
     if [version(value) for value in kept.tensors()] != kept.versions:
-        raise TrainingError(
+        raise NotInShards(
             f"an input of {unit.name!r} was changed in place after the call; its backward pass needs it as it was: use "
             f"an operation that is not in place (x = x + y for x += y) behind {unit.name!r}"
         )
@@ -291,7 +300,7 @@ def _write_back(
     same = (output.data_ptr() == changed.data_ptr() and output.shape == changed.shape for output in returned)
     places = [place for place, one in enumerate(same) if one]
     if not places and target.requires_grad:
-        raise TrainingError(
+        raise NotInShards(
             f"{unit.name!r} changes its input in place and does not return it; spilled training follows values through "
             f"what modules return: return it, or do not change it"
         )
@@ -301,10 +310,20 @@ def _write_back(
         passed[place] = target
 
 
-def _sample(outputs: Sequence[torch.Tensor]) -> list[list[float]]:
+def _sample(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return some numbers of each output, by which another run of the unit is known to be the same."""
-    flat = [output.detach().reshape(-1) if output.is_contiguous() else output.detach()[:1] for output in outputs]
-    return [torch.nan_to_num(value[:: max(1, value.numel() // SAMPLE)]).tolist() for value in flat]
+    return [_some(output.detach()) for output in outputs]
+
+
+def _same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return len(one) == len(other) and all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def _some(value: torch.Tensor) -> torch.Tensor:
+    """Take elements at even distances, whatever a tensor's layout."""
+    places = torch.arange(0, value.numel(), max(1, value.numel() // SAMPLE), device=value.device)
+    found = value[torch.unravel_index(places, value.shape)] if value.dim() else value.clone()
+    return torch.nan_to_num(found) if found.is_floating_point() or found.is_complex() else found
 
 
 def _counted(counts: list[tuple[nn.Module, str]]) -> list[Any]:

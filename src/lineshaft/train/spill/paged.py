@@ -337,7 +337,8 @@ class Paged:
                     if what in state:
                         state[what] = None
         self.regions.give(self.resident.pop(item))
-        self.sent.add(item)
+        if not item.passing:
+            self.sent.add(item)
 
     def _require_in_place(self, shard: int, name: str, parameter: nn.Parameter) -> None:
         part = self.parts[shard]

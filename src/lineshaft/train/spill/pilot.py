@@ -15,10 +15,12 @@ is measured and dropped, so that it needs no more memory than the forward pass o
 
 from __future__ import annotations
 
+import sys
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +28,15 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lineshaft.core.memory import give_back, resident
+from lineshaft.errors import TrainingError
 from lineshaft.train import randomness
 from lineshaft.train.spill.calls import original, taken_over, tensors_of, version
+from lineshaft.train.spill.spans import Spans
+from lineshaft.train.spill.unchanged import unchanged
+from lineshaft.train.spill.written import Written
 
 # What is asked about a tensor, and does not read it: it is known of a parameter that is not in memory too.
 ABOUT = frozenset(
@@ -95,6 +102,9 @@ class Scope:
         Numbers of those that it reads more than once, so that their gradients add up inside it.
     differentiable
         Whether a gradient flows through it: to a parameter of it, or to a tensor that it was called with.
+    whole
+        Why it cannot be opened: its parts have to do with each other in other ways than by arguments and what they
+        return; "" where they have not.
     seconds
         How long the call took.
 
@@ -113,6 +123,7 @@ class Scope:
     hides: bool = False
     repeats: tuple[int, ...] = ()
     differentiable: bool = False
+    whole: str = ""
     seconds: float = 0.0
 
     def all(self) -> Iterator[Scope]:
@@ -149,6 +160,8 @@ class Observed:
         The states of torch's CPU generator around it: the number of draws is the way between them.
     drew_elsewhere
         Whether Python's or numpy's generator moved.
+    obstacle
+        Why it can only be trained in memory, as a whole; "" where it need not.
 
     """
 
@@ -156,41 +169,31 @@ class Observed:
     before: torch.Tensor
     after: torch.Tensor
     drew_elsewhere: bool
+    obstacle: str = ""
 
 
 def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
-    """Run ``forward``, which calls the model once, and return what it did; the model is left as it was."""
-    watch = _Watch(model)
-    with unchanged(model) as before:
-        with watch.watching():
-            forward()
-        after = randomness.capture()
+    """Run ``forward``, which calls the model once, and return what it did; the model is left as it was.
+
+    Raises
+    ------
+    TrainingError
+        Two parameters are on the same memory, or a tensor of the model's shows the memory of one.
+
+    """
+    watch = _Watch(model, keeping=False)
+    try:
+        before, after = watch.watch(forward)
+    except _Wanted:  # a gradient of its own: it takes the memory for that anyway
+        watch = _Watch(model, keeping=True)
+        before, after = watch.watch(forward)
     root = watch.top.parts[0]
     root.reads |= watch.top.reads
     root.keeps |= watch.top.keeps
-    return Observed(root, before["torch"], after["torch"], _elsewhere(before) != _elsewhere(after))
-
-
-@contextmanager
-def unchanged(model: nn.Module) -> Iterator[randomness.State]:
-    """Put back, after the block, a model's buffers and the numbers it counts, and the random generators."""
-    generators = randomness.capture()
-    counts = [(module, plain_attributes(module)) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
-    try:
-        yield generators
-    finally:
-        randomness.restore(generators)
-        with torch.no_grad():
-            for module, name, buffer, value in buffers:
-                buffer.copy_(value)
-                setattr(module, name, buffer)  # where the pass put another in its place
-        for module, values in counts:
-            vars(module).update(values)
+    elsewhere = _elsewhere(before) != _elsewhere(after)
+    return Observed(
+        root, before["torch"], after["torch"], elsewhere, _compiled(model) or watch.changed or watch.top.whole
+    )
 
 
 def _elsewhere(generators: randomness.State) -> tuple[Any, ...]:
@@ -198,64 +201,167 @@ def _elsewhere(generators: randomness.State) -> tuple[Any, ...]:
     return generators["python"], keys.tolist(), rest
 
 
+def _compiled(model: nn.Module) -> str:
+    """Say which module was compiled, if one was: its parts are called by what the compiler made of them."""
+    for name, module in model.named_modules():
+        if type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None:  # noqa: SLF001 - no other
+            return f"{name or 'the model'!r} is compiled by torch.compile; leave that out"
+    return ""
+
+
 def plain_attributes(module: nn.Module) -> dict[str, Any]:
     """Return a module's attributes that are numbers or words."""
     return {name: value for name, value in vars(module).items() if type(value) in {bool, int, float, str}}
 
 
-class _Watch:
-    """Keeps the stack of calls, and attributes to its top what happens."""
+class _Wanted(RuntimeError):  # noqa: N818 - no fault: the pass takes a gradient itself
+    """A graph of the pilot is run back."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+
+class _Watch:
+    """Keeps the stack of calls, and attributes to its top what happens.
+
+    Of each tensor it remembers the calls that came by it fairly: that made it, got it as an argument, or had it
+    returned to them. A call that reads another's binds both to the call around them, which is not opened then.
+    """
+
+    def __init__(self, model: nn.Module, *, keeping: bool) -> None:
+        self.model, self.keeping = model, keeping
         self.names = {id(module): name for name, module in model.named_modules()}
-        self.parameters = {_place(value): name for name, value in model.named_parameters()}
+        self.named = dict(model.named_parameters())
+        self.places = Spans(self.named)
+        self.places.require_apart()
+        self.own = {id(value) for value in self.named.values()}
+        self.written = Written(model)
         self.top = Scope("", nn.Identity())
         self.stack = [self.top]
+        self.around: dict[Scope, Scope] = {}
+        self.fair: dict[int, tuple[weakref.ref[torch.Tensor], list[Scope]]] = {}
         self.held = resident()
         self.storages: list[StorageWeakRef] = []  # held, so that no storage takes the number of another
+        self.before: dict[str, torch.Tensor] = {}  # parameters that the pass changed, as they were
+        self.changed = ""
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        saved = torch.autograd.graph.saved_tensors_hooks(self.keep, _dropped)
-        with taken_over(self.model.modules(), self.call), torch.enable_grad(), saved, _Reads(self):
-            yield
+    def watch(self, forward: Callable[[], Any]) -> tuple[randomness.State, randomness.State]:
+        """Run the pass; return the random states around it."""
+        saved = torch.autograd.graph.saved_tensors_hooks(self.keep, self.give)
+        compiled = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+        with unchanged(self.model) as before, compiled:
+            try:
+                with (
+                    taken_over(self.model.modules(), self.call),
+                    torch.enable_grad(),
+                    saved,
+                    _Writes(self),
+                    _Reads(self),
+                ):
+                    forward()
+                for writer, reader in self.written.settle(self.top.parts[0]):
+                    self.bind(reader, [writer], f"{_called(reader)} reads a buffer that {_called(writer)} writes")
+                return before, randomness.capture()
+            finally:
+                with torch.no_grad():
+                    for name, value in self.before.items():
+                        self.named[name].copy_(value)
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         scope = Scope(self.names[id(module)], module)
         self.stack[-1].parts.append(scope)
-        given = tensors_of((args, kwargs))
-        scope.takes = sum(value.nbytes for value in given)
-        scope.given = tuple((self.storage(value), value.nbytes, value.requires_grad) for value in given)
-        before = [version(value) for value in given]
-        # By value too: batch normalisation writes its running statistics past the version counter.
-        buffers = {name: (version(value), value.detach().clone()) for name, value in module.named_buffers()}
-        plain = plain_attributes(module)
+        self.around[scope] = self.stack[-1]
+        with torch._C.DisableTorchFunction():  # noqa: SLF001 - looking is not reading
+            given = tensors_of((args, kwargs))
+            for value in given:
+                self.read(value)
+                self.hand(value, scope)
+            scope.takes = sum(value.nbytes for value in given)
+            scope.given = tuple((self.storage(value), value.nbytes, value.requires_grad) for value in given)
+            before = [version(value) for value in given]
+            plain = plain_attributes(module)
         self.stack.append(scope)
         started = time.perf_counter()
         try:
             outputs = original(module, args, kwargs)
+            scope.seconds = time.perf_counter() - started
+            with torch._C.DisableTorchFunction():  # noqa: SLF001
+                for value in tensors_of(outputs):
+                    self.read(value)
         finally:
             self.stack.pop()
-        scope.seconds = time.perf_counter() - started
+        with torch._C.DisableTorchFunction():  # noqa: SLF001
+            self.after(scope, plain, given, before, outputs)
+        return outputs
+
+    def after(
+        self, scope: Scope, plain: dict[str, Any], given: list[torch.Tensor], before: list[int], outputs: Any
+    ) -> None:
+        """Note what a call did, now that it is over."""
         self.tidy()
-        after = [version(value) for value in given]
-        scope.mutates = tuple(j for j, version in enumerate(before) if after[j] != version)
-        scope.counts = {name for name, value in plain.items() if vars(module).get(name) != value}
-        own = dict(module.named_buffers())
-        prefix = f"{scope.name}." if scope.name else ""
-        changed = {
-            prefix + name
-            for name, (count, value) in buffers.items()
-            if version(own[name]) != count or not torch.equal(own[name], value)
-        }
-        scope.writes = changed - scope.all_writes()
+        for value in tensors_of(outputs):
+            self.hand(value, self.stack[-1])
+        scope.mutates = tuple(j for j, count in enumerate(before) if version(given[j]) != count)
+        scope.counts = {name for name, value in plain.items() if vars(scope.module).get(name) != value}
+        self.written.after(scope)
         scope.differentiable = any(value.requires_grad for value in tensors_of(outputs))
         scope.repeats = _repeats(given, outputs)
         returned = {(value.data_ptr(), value.shape) for value in tensors_of(outputs)}
         changed_here = [given[j] for j in scope.mutates if given[j].requires_grad]
         scope.hides = any((value.data_ptr(), value.shape) not in returned for value in changed_here)
-        return outputs
+
+    def come(self, value: torch.Tensor, scope: Scope) -> None:
+        """Note that a call came by a tensor that is new, or known already."""
+        known = self.known(value)
+        if known is None:
+            self.fair[id(value)] = weakref.ref(value), [scope]
+        elif scope not in known:
+            known.append(scope)
+
+    def hand(self, value: torch.Tensor, scope: Scope) -> None:
+        """Note that a tensor of this pass is handed to a call, or back from one; older ones are everybody's."""
+        if self.known(value) is not None:
+            self.come(value, scope)
+
+    def known(self, value: torch.Tensor) -> list[Scope] | None:
+        """Return the calls that came by a tensor of this pass."""
+        reference, scopes = self.fair.get(id(value), (None, None))
+        return scopes if reference is not None and reference() is value else None
+
+    def read(self, value: torch.Tensor) -> None:
+        """Note that the call at the top reads a tensor."""
+        scope = self.stack[-1]
+        self.written.read(value, scope)
+        names = self.places.of(value)
+        scope.reads.update(names)
+        known = self.known(value)
+        if known is not None:
+            if scope not in known:
+                self.bind(scope, known, f"{_called(scope)} reads a tensor of {_called(known[0])} past its arguments")
+        elif names and id(value) not in self.own:
+            raise TrainingError(
+                f"{_called(scope)} reads the memory of parameter {names[0]!r} through another tensor, made before; "
+                f"within memory= a parameter's memory changes, so it would read old values: read the parameter itself"
+            )
+        elif value.grad_fn is not None:
+            self.come(value, scope)
+
+    def bind(self, scope: Scope, others: list[Scope], why: str) -> None:
+        """Keep a call in one with the nearest of others: the innermost that is around both is not opened."""
+        ways = [list(self.way(other)) for other in others]
+        whole = next(one for one in self.way(scope) if any(one in way for way in ways))
+        whole.whole = whole.whole or why
+
+    def way(self, scope: Scope) -> Iterator[Scope]:
+        """Go outwards from a call."""
+        yield scope
+        while scope is not self.top:
+            scope = self.around[scope]
+            yield scope
+
+    def write(self, value: torch.Tensor) -> None:
+        """Note that a tensor is about to be changed in place."""
+        self.written.write(value, self.stack[-1])
+        for name in self.places.of(value):
+            self.before.setdefault(name, self.named[name].detach().clone())
+            self.changed = self.changed or f"{_called(self.stack[-1])} changes parameter {name!r} in its forward pass"
 
     def tidy(self) -> None:
         """Hand back what was freed: the C library keeps a forward pass's memory in pieces around what still lives."""
@@ -263,9 +369,10 @@ class _Watch:
             give_back()
             self.held = resident()
 
-    def keep(self, value: torch.Tensor) -> None:
-        if _place(value) not in self.parameters:
+    def keep(self, value: torch.Tensor) -> torch.Tensor | None:
+        if not self.places.of(value):
             self.stack[-1].keeps[self.storage(value)] = value.untyped_storage().nbytes()
+        return value if self.keeping else None
 
     def storage(self, value: torch.Tensor) -> int:
         """Number the memory that a tensor lies on."""
@@ -273,6 +380,16 @@ class _Watch:
         self.storages.append(storage)
         number: int = storage.cdata
         return number
+
+    def give(self, value: torch.Tensor | None) -> torch.Tensor:
+        if value is None:
+            raise _Wanted("the pilot keeps nothing for a backward pass")
+        self.stack[-1].whole = f"{_called(self.stack[-1])} takes gradients in its forward pass"
+        return value
+
+
+def _called(scope: Scope) -> str:
+    return repr(scope.name) if scope.name else "the model" if type(scope.module) is not nn.Identity else "the loss"
 
 
 def _repeats(given: list[torch.Tensor], outputs: Any) -> tuple[int, ...]:
@@ -301,17 +418,37 @@ def _edges(tensors: list[torch.Tensor]) -> list[tuple[int, Any]]:
 
 
 class _Reads(TorchFunctionMode):
-    """Notes which parameters torch's functions are called with."""
+    """Notes what torch's functions are called with, and what they make."""
 
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
         self.watch = watch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for value in () if _asked(func) in ABOUT else tensors_of((args, kwargs)):
-            name = self.watch.parameters.get(_place(value))
-            if name is not None:
-                self.watch.stack[-1].reads.add(name)
+        given = tensors_of((args, kwargs))
+        for value in () if _asked(func) in ABOUT else given:
+            self.watch.read(value)
+        result = func(*args, **(kwargs or {}))
+        for value in tensors_of(result):
+            if not any(value is one for one in given) and id(value) not in self.watch.own:
+                self.watch.come(value, self.watch.stack[-1])
+        return result
+
+
+class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes which tensors torch's operators change in place, before they do."""
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.watch = watch
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.is_mutable:  # noqa: SLF001 - there is no other
+            for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    given = args[place] if place < len(args) else (kwargs or {}).get(argument.name)
+                    for value in tensors_of(given):
+                        self.watch.write(value)
         return func(*args, **(kwargs or {}))
 
 
@@ -319,11 +456,3 @@ def _asked(func: Any) -> str:
     """Return the name of a function, or of the attribute that it gets."""
     name: str = getattr(func, "__name__", "")
     return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
-
-
-def _place(value: torch.Tensor) -> int:
-    return value.untyped_storage().data_ptr() if value.numel() and value.device.type != "meta" else -1
-
-
-def _dropped(_: None) -> torch.Tensor:
-    raise RuntimeError("the pilot keeps nothing for a backward pass")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from lineshaft.core.memory import Regions, give_back, in_another_heap, outside_the_heap, parse_size, resident
 from lineshaft.errors import TrainingError, UsageError
@@ -17,9 +19,9 @@ from lineshaft.train.in_memory import autocast
 from lineshaft.train.peeked import TRIED, Peeked
 from lineshaft.train.program.actions import Object
 from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
-from lineshaft.train.spill.calls import tensors_of, without_caches
+from lineshaft.train.spill.calls import NotInShards, tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import WAYS, Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.cutting import Cut, Load, Way, Weight, cut, least, require_room
 from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from lineshaft.train.handover import Found
     from lineshaft.train.settings import Settings
     from lineshaft.train.snapshot import Training
+    from lineshaft.train.spill.units import Unit
 
 TIERS = ("device", "dram")
 
@@ -178,10 +181,21 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
     together = settings.clip is not None or training.scaler.is_enabled()
     load = Load(observed, _weights(training, forms), len(micros), words, together)
     smallest = least(load)
-    require_room(smallest, budget.device, len(micros))
-    made = _different([cut(load, budget.device, way) for way in WAYS])
-    finest = max((one for one in made if one.least <= budget.device), key=lambda one: len(one.units))
-    rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, finest))
+    require_room(smallest, budget.device, load)
+    made = _different([cut(load, budget.device, way) for way in load.ways])
+    fitting = [one.units for one in made if one.units and one.least <= budget.device]
+    # Also where nothing need be cut: a model that does not stand it, or gives other numbers, is known before training.
+    units = [] if load.observed.obstacle else max(fitting or [cut(load, 0).units], key=len)
+    try:
+        rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units))
+    except NotInShards as error:
+        load = replace(load, observed=replace(observed, obstacle=str(error)))
+        smallest = least(load)
+        if smallest.least > budget.device:
+            raise
+        made, rehearsed = [smallest], from_pilot(observed.root, [])
+    if load.observed.obstacle:
+        _require_steady(training, settings, micro)
     step = in_another_heap(lambda: step_rate(training.optimizer, budget.device))
     most = tried(budget.device)
     machine = Machine(disk_rate(folder, most), memory_rate(most), step)
@@ -200,18 +214,23 @@ def _different(made: Sequence[Cut]) -> list[Cut]:
     return [one for one in made if one.way == "resident" or len(one.shards) > 1 or one.least < made[0].least]
 
 
-def _rehearse(training: Training, settings: Settings, micro: MicroBatch, made: Cut) -> Rehearsed:
+def _rehearse(
+    training: Training, settings: Settings, micro: MicroBatch, observed: Observed, units: Sequence[Unit]
+) -> Rehearsed:
     hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
-    if any(getattr(parameter, kind, None) for parameter in training.model.parameters() for kind in hooks):
-        return from_pilot(made.units)  # who looks at gradients shall see those of training only
+    watched = any(getattr(parameter, kind, None) for parameter in training.model.parameters() for kind in hooks)
+    if watched or not units:  # who looks at gradients shall see those of training only
+        return from_pilot(observed.root, units)
 
     def body(line: Line) -> None:
         with autocast(training.device, settings.precision):
             losses = settings.loss(call(training.model, micro.inputs), micro.target)
         line.stop(Loss(losses.detach()))
+        if losses.requires_grad:
+            losses.sum().backward()  # type: ignore[no-untyped-call]
 
-    written = [buffers_of(training.model, unit.writes) for unit in made.units]
-    return rehearse(training.model, made.units, written, body)
+    written = [buffers_of(training.model, unit.writes) for unit in units]
+    return rehearse(training.model, units, written, body)
 
 
 def _send_below(
@@ -277,12 +296,29 @@ def _parts(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]]) -
     return [*parts, lay_out({name: named[name] for name in made.shared}, forms, pinned=True)]
 
 
-def try_out(training: Training, settings: Settings, micro: MicroBatch) -> Observed:
-    """Run the pilot on a micro-batch."""
+def _require_steady(training: Training, settings: Settings, micro: MicroBatch) -> None:
+    """Refuse a model that gives other numbers the second time, where units are not tried out one by one."""
+    losses: list[torch.Tensor] = []
+    for _ in range(2):
+        try_out(training, settings, micro, losses)
+    if not torch.equal(*losses):
+        raise TrainingError(
+            "the model gave other numbers when it was run again on the same input: it keeps a count, draws from a "
+            "generator of its own, or uses a kernel that is not deterministic; within memory= it is tried out first, "
+            "so it could not be trained to the same bits: mend it, or leave memory= out"
+        )
+
+
+def try_out(
+    training: Training, settings: Settings, micro: MicroBatch, losses: list[torch.Tensor] | None = None
+) -> Observed:
+    """Run the pilot on a micro-batch; put its losses into a list."""
 
     def forward() -> None:
         with autocast(training.device, settings.precision):
-            settings.loss(call(training.model, micro.inputs), micro.target)
+            found = settings.loss(call(training.model, micro.inputs), micro.target)
+        if losses is not None and isinstance(found, torch.Tensor):
+            losses.append(torch.nan_to_num(found.detach()))
 
     with without_caches(training.model), outside_the_heap():
         return observe(training.model, forward)

@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from lineshaft.core.memory import give_back, private
-from lineshaft.train.spill.calls import without_caches
-from lineshaft.train.spill.line import Answer, Backward, Forward, Line
-from lineshaft.train.spill.lines import Buffer, run_again, run_backward, run_forward
-from lineshaft.train.spill.pilot import unchanged
+from lineshaft.train.spill.calls import tensors_of, without_caches
+from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
+from lineshaft.train.spill.lines import Buffer, expected, require_onward, run_again, run_backward, run_forward
+from lineshaft.train.spill.unchanged import unchanged
 from lineshaft.train.spill.units import paused_at
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from lineshaft.train.spill.pilot import Scope
     from lineshaft.train.spill.units import Unit
 
 LOOK = 0.001  # seconds between looks at memory
@@ -60,6 +61,10 @@ class Timed:
     backward: float
     extra: int
 
+    def part(self, share: float) -> Timed:
+        """Return what a part of it takes; of memory all, because that is needed at once."""
+        return Timed(self.glue * share, self.forward * share, self.backward * share, self.extra)
+
 
 @dataclass(frozen=True)
 class Rehearsed:
@@ -70,17 +75,26 @@ class Rehearsed:
     tail: float
 
     def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
-        """Return what is known of other units of the same model, coarser ones than these."""
-        scopes = {id(scope): n for n, unit in enumerate(units) for top in unit.scopes for scope in top.all()}
+        """Return what is known of other units of the same model: of each, what the calls in it take."""
+        inside = [_inside(unit) for unit in units]
         found: list[list[Timed]] = [[] for _ in units]
         for unit, timed in zip(self.units, self.timed, strict=True):
-            found[scopes[id(unit.scopes[0])]].append(timed)
+            own = _inside(unit)
+            shares = [len(own & other) / len(own) for other in inside]
+            for number, share in enumerate(shares):
+                if share:
+                    found[number].append(timed.part(share))
         return found
 
 
-def from_pilot(units: Sequence[Unit]) -> Rehearsed:
+def _inside(unit: Unit) -> set[Scope]:
+    return {scope for top in unit.scopes for scope in top.all()}
+
+
+def from_pilot(root: Scope, units: Sequence[Unit]) -> Rehearsed:
     """Guess from what the pilot saw, where nothing may be run back before training: backward is twice forward."""
-    return Rehearsed(units, [Timed(0.0, unit.seconds, 2 * unit.seconds, 0) for unit in units], 0.0)
+    seconds = [unit.seconds for unit in units] or [root.seconds]
+    return Rehearsed(units, [Timed(0.0, own, 2 * own, 0) for own in seconds], 0.0)
 
 
 def rehearse(
@@ -100,29 +114,45 @@ def rehearse(
     Raises
     ------
     TrainingError
-        A unit gives other numbers when it runs again.
+        A unit gives other numbers when it runs again, or the way back is not the way there.
 
     """
     line, timed, named = Line(body), list[Timed](), dict(model.named_parameters())
+    shapes: list[list[torch.Tensor | None]] = []
+    gradients = {name: parameter.grad for name, parameter in named.items()}
+    model.zero_grad(set_to_none=True)
     with unchanged(model), without_caches(model), paused_at(units):
         try:
             started = time.perf_counter()
             stop = line.go()
-            while isinstance(stop, Forward) and len(timed) < len(units):
+            for number, unit in enumerate(units):
                 glue = time.perf_counter() - started
-                unit = units[len(timed)]
-                if stop.unit.scopes[0].module is not unit.scopes[0].module:
-                    break
+                call = expected(stop, number, units)
                 with _brought([named[name] for name in unit.reads]) as parameters:
-                    answer, own = _alone(unit, stop, buffers[len(timed)], parameters, glue)
+                    answer, own = _alone(unit, call, buffers[number], parameters, glue)
                 timed.append(own)
+                shapes.append(_nothing(call))
+                del call
                 started = time.perf_counter()
                 stop = line.go(answer)
+            tail = time.perf_counter() - started
+            stop = line.go() if isinstance(stop, Loss) else expected(stop, len(units), units)
+            for number in reversed(range(len(units))):
+                if isinstance(stop, Backward) and stop.number == number:
+                    stop = line.go(tuple(shapes[number]))
+                require_onward(stop, number, units)
         finally:
             line.close()
-    if len(timed) < len(units):  # it goes another way than the pilot saw: the first step will say where
-        return from_pilot(units)
-    return Rehearsed(units, alike(units, timed), time.perf_counter() - started)
+            for name, parameter in named.items():
+                parameter.grad = gradients[name]
+    return Rehearsed(units, alike(units, timed), tail)
+
+
+def _nothing(call: Forward) -> list[torch.Tensor | None]:
+    """Return gradients of a call's inputs that take no memory; they are no true ones."""
+    tensors = tensors_of((call.args, call.kwargs))
+    wanted = call.wanted or (False,) * len(tensors)
+    return [own.new_zeros(()).expand(own.shape) if one else None for own, one in zip(tensors, wanted, strict=True)]
 
 
 def alike(units: Sequence[Unit], timed: Sequence[Timed]) -> list[Timed]:
@@ -165,8 +195,7 @@ def _alone(
 ) -> tuple[Answer, Timed]:
     """Run a unit forward, forward again and back."""
     give_back()
-    state = torch.empty_like(torch.get_rng_state())
-    answer, kept = run_forward(unit, call, buffers, state, graph=False, elsewhere=True)
+    answer, kept = run_forward(unit, call, buffers, graph=False, elsewhere=True)
     random = torch.get_rng_state()
     if kept is None:
         started = _now()

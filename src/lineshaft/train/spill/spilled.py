@@ -25,6 +25,7 @@ from lineshaft.train.spill.execute import Executor, Trace
 from lineshaft.train.spill.line import Line, Loss
 from lineshaft.train.spill.lines import Buffer, Lines
 from lineshaft.train.spill.together import Together
+from lineshaft.train.spill.unchanged import Before, unchanged
 from lineshaft.train.spill.units import paused_at
 from lineshaft.train.spill.ways import order_of
 
@@ -182,8 +183,7 @@ class Spilled:
     def _run(self, micros: Sequence[MicroBatch], starts: Sequence[torch.Tensor | None]) -> bool:
         """Run a step's program; say whether every micro-batch drew what was foretold."""
         self._parts, self._own, self._void, self._starting, self._broken = {}, {}, False, starts, ""
-        before = torch.get_rng_state()
-        found = [module.get_buffer(name).clone() for module, name in self._written]
+        found = Before(self.training.model, [module.get_buffer(name) for module, name in self._written])
         if self.together is not None:
             self.together.begin()
         self._lines.begin([self._body(number, micro) for number, micro in enumerate(micros)], starts)
@@ -195,10 +195,11 @@ class Spilled:
         if self._void:
             if self.keeper is not None and self.keeper.due(len(self.training.losses) + 1):
                 self.keeper.cancel()  # the program's commit: nothing was stepped
-            self._put_back(found)
+            found.put_back()
             self.paged.forget()
             self.training.model.zero_grad(set_to_none=True)
-        torch.set_rng_state(before if self._void else end)
+        else:
+            torch.set_rng_state(end)
         return not self._void
 
     def _order(self, micros: int) -> Order:
@@ -239,21 +240,14 @@ class Spilled:
         if (shapes := signature(micro)) not in self.words:
             before = torch.get_rng_state()
             order = tuple(Action("F", k, 0) for k in range(len(self.cut.shards)))
-            found = [module.get_buffer(name).clone() for module, name in self._written]
-            self._lines.begin([self._body(0, micro)], [before])
-            try:
-                self._executor.run(self._program(order))
-                self.words[shapes] = distance(before, self._lines.paths[0].random)
-            finally:
-                self._lines.close()
-            self._put_back(found)
-            torch.set_rng_state(before)
+            with unchanged(self.training.model):
+                self._lines.begin([self._body(0, micro)], [before])
+                try:
+                    self._executor.run(self._program(order))
+                    self.words[shapes] = distance(before, self._lines.paths[0].random)
+                finally:
+                    self._lines.close()
         return self.words[shapes]
-
-    def _put_back(self, found: Sequence[torch.Tensor]) -> None:
-        with torch.no_grad():
-            for (module, name), value in zip(self._written, found, strict=True):
-                module.get_buffer(name).copy_(value)
 
     def _body(self, number: int, micro: MicroBatch) -> Callable[[Line], None]:
         """Return a micro-batch's part of the plain loop."""

@@ -52,9 +52,11 @@ def kept_forms(optimizer: torch.optim.Optimizer) -> dict[int, tuple[Form, ...]]:
     Raises
     ------
     TrainingError
-        It couples parameters: stepping them together gives other numbers than stepping them one by one.
+        It couples parameters: stepping them together gives other numbers than stepping them one by one. Or it has
+        step hooks.
 
     """
+    _require_unhooked(optimizer)
     forms: dict[int, tuple[Form, ...]] = {}
     for number, group in enumerate(optimizer.param_groups):
         kinds = {_kind(parameter): parameter for parameter in group["params"]}
@@ -62,6 +64,17 @@ def kept_forms(optimizer: torch.optim.Optimizer) -> dict[int, tuple[Form, ...]]:
         for parameter in group["params"]:
             forms[id(parameter)] = _like(tried[_kind(parameter)], parameter)
     return forms
+
+
+def _require_unhooked(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse hooks: they would run with the step of every shard, and see parameters that are not in memory."""
+    hooks = [*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values()]  # noqa: SLF001
+    if hooks:
+        name = getattr(hooks[0], "__qualname__", type(hooks[0]).__qualname__)
+        raise TrainingError(
+            f"{type(optimizer).__name__} has a step hook, {name!r}; within memory= an optimizer steps shard by shard, "
+            f"so that it would run once for each and see parts of the model only: remove it, or leave memory= out"
+        )
 
 
 def _kind(parameter: nn.Parameter) -> tuple[int, torch.dtype]:

@@ -10,8 +10,9 @@
                      └─ lm_head                                 unit 5  ─ shard 2
 
 A unit is the largest call whose state and graph are within a limit; what is larger is opened, and the code between the
-units inside it is glue. Children of an opened ``nn.Sequential`` are taken together as far as the limit allows. A
-parameter that glue reads, or that is read by more than one unit, is shared: it stays in memory.
+units inside it is glue. A call whose parts reach each other in other ways than by arguments and what they return is not
+opened. Children of an opened ``nn.Sequential`` are taken together as far as the limit allows. A parameter that glue
+reads, or that is read by more than one unit, is shared: it stays in memory.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _grouped(groups: Mapping[int, Unit]) -> Any:
 
 
 def _cut(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
-    if not scope.parts or (_fits([scope], state, limit) and not scope.hides):
+    if not scope.parts or scope.whole or (_fits([scope], state, limit) and not scope.hides):
         if scope.all_reads() or scope.all_keeps() > scope.takes or scope.all_writes():
             yield Unit(scope.name or "model", (scope,))
         return  # else it is cheaper as glue: a reshape, a dropout
@@ -220,7 +221,15 @@ def _neighbours(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterato
         if part is not None and _fits([part], state, limit):
             run = [part]
         elif part is not None:
-            yield from ([_together(scope, [part])] if not part.parts else _cut(part, state, limit))
+            yield from _alone(scope, part, state, limit)
+
+
+def _alone(scope: Scope, part: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
+    """Take a child of a sequence that is too large: open it where that can be done."""
+    if part.parts and not part.whole:
+        yield from _cut(part, state, limit)
+    else:
+        yield _together(scope, [part])
 
 
 def _together(scope: Scope, run: list[Scope]) -> Unit:

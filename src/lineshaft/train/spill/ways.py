@@ -122,8 +122,8 @@ def _costs(
     machine: Machine,
     near: frozenset[Object],
 ) -> Costs:
-    units = rehearsed.of(made.units)
-    shards = [[timed for number in numbers for timed in units[number]] for numbers in made.shards]
+    units = rehearsed.of(made.units) if made.units else [rehearsed.timed]
+    shards = [[timed for n in numbers for timed in units[n]] for numbers in (made.shards if made.units else [range(1)])]
     gradients = [sum(weights[name].gradient for name in names) for names in [*made.owned, made.shared]]
     return Costs(
         forward=[
