@@ -160,7 +160,7 @@ def test_a_reader_that_is_gone_is_not_waited_for_for_ever(executor, hurried):
 
 
 PLACES = {"in": (SpillFile, "read"), "compute": (Paged, "step"), "out": (SpillFile, "write")}
-NAMED = {"in": r"\bL\d+[ps]", "compute": r"\bS\d+", "out": r"\bW\d+[ps]"}
+NAMED = {"in": r"\bL\d+(\.\d+)?[psxg]", "compute": r"\bS\d+", "out": r"\bW\d+(\.\d+)?[psxg]"}
 CASE = ZOO["mlp"]
 WHEN = [1, 4, 11]  # times that a lane has done what it does
 
