@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import lineshaft as ls
 from lineshaft.errors import TrainingError, UsageError
@@ -304,3 +307,34 @@ def test_a_changed_model_is_no_resume(tmp_path, other, memory):
     fit(model(nn.Dropout(0.1)), checkpoint=tmp_path)
     with pytest.raises(TrainingError, match="the saved state is of another training: its model is"):
         fit(model(other), checkpoint=tmp_path, memory=memory, steps=6)
+
+
+def checkpointing(self, x):
+    return checkpoint(lambda y: self.head(torch.tanh(self.layers(y))), x, use_reentrant=False)
+
+
+@dataclass
+class Outputs:
+    logits: torch.Tensor
+
+
+AGAIN = r"the backward pass came to '.*' again; if the model checkpoints its own activations"
+
+
+def test_what_only_stands_as_a_whole_is_so_trained_and_says_why():
+    def model():
+        return Made(checkpointing, layers=deep(), head=nn.Linear(3, 3))
+
+    found = require_same(model(), memory=MEMORY, micro_batch=3)
+    assert re.search("no other way: " + AGAIN, str(found.plan))
+    with pytest.raises(TrainingError, match=AGAIN):
+        ls.train.plan(model(), DATA[0], memory=found.plan.least - 1)
+
+
+def test_outputs_in_a_class_of_ones_own_are_trained_in_memory():
+    def loss(outputs, target):
+        return functional.cross_entropy(outputs.logits, target, reduction="none")
+
+    model = Made(lambda self, x: Outputs(self.layers(x)), layers=deep())
+    twin = copy.deepcopy(model)
+    assert fit(model, loss=loss, memory=MEMORY).losses == fit(twin, loss=loss).losses
