@@ -26,6 +26,7 @@ from torch import nn
 from lineshaft.errors import TrainingError
 from lineshaft.train.program.actions import Action
 from lineshaft.train.spill.line import Line
+from lineshaft.train.spill.lines import SAMPLE, _sample
 from lineshaft.train.spill.units import Limit, paused_at
 
 XS = batches(3)
@@ -404,3 +405,25 @@ def test_a_checkpointed_module_inside_a_unit_is_the_plain_way():
 
     inner = Made(forward, a=linear(), b=linear())
     require_same(both(nn.Sequential(linear(), inner, linear()), XS, limit=Limit(2 * ONE, 10**9)))
+
+
+@pytest.mark.parametrize("turn", [lambda x: x, lambda x: x.mT, lambda x: x[:, ::2], lambda x: x[:, :1].expand(-1, 500)])
+def test_of_outputs_of_any_layout_a_few_numbers_are_kept(turn):
+    value = turn(torch.randn(300, 400))
+    (kept,) = _sample([value])
+    assert SAMPLE <= kept.numel() <= 2 * SAMPLE
+    changed = value.clone()
+    changed[0, 0] += 1
+    assert not torch.equal(kept, _sample([changed])[0])
+
+
+def test_a_random_state_is_kept_only_where_a_unit_draws():
+    model = nn.Sequential(linear(), nn.Dropout(0.5), linear())
+    units = cut(model, XS[0], Limit(ONE, 10**9))[1]
+    lines = lines_of(model, units)
+    with paused_at(units):
+        lines.begin([lambda line: model(XS[0])], [torch.get_rng_state()])
+        for k in range(len(units)):
+            lines.forward(Action("F", k, 0))
+        assert [kept.random is None for kept in lines.paths[0].kept.values()] == [False, True]
+        lines.close()

@@ -232,7 +232,6 @@ class _Watch:
         self.places = Spans(self.named)
         self.places.require_apart()
         self.own = {id(value) for value in self.named.values()}
-        self.written = Written(model)
         self.top = Scope("", nn.Identity())
         self.stack = [self.top]
         self.around: dict[Scope, Scope] = {}
@@ -247,6 +246,7 @@ class _Watch:
         saved = torch.autograd.graph.saved_tensors_hooks(self.keep, self.give)
         compiled = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
         with unchanged(self.model) as before, compiled:
+            self.written = Written(self.model, before)
             try:
                 with (
                     taken_over(self.model.modules(), self.call),
@@ -258,7 +258,7 @@ class _Watch:
                     forward()
                 for writer, reader in self.written.settle(self.top.parts[0]):
                     self.bind(reader, [writer], f"{_called(reader)} reads a buffer that {_called(writer)} writes")
-                return before, randomness.capture()
+                return before.generators, randomness.capture()
             finally:
                 with torch.no_grad():
                     for name, value in self.before.items():

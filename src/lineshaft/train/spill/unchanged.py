@@ -35,6 +35,10 @@ class Before:
             if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
         }
 
+    def copy_of(self, buffer: torch.Tensor) -> torch.Tensor:
+        """Return a buffer's value as it was."""
+        return self._tensors[id(buffer)][1]
+
     def put_back(self) -> None:
         """Make them so again."""
         randomness.restore(self.generators)
@@ -55,14 +59,14 @@ class Before:
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[randomness.State]:
+def unchanged(model: nn.Module) -> Iterator[Before]:
     """Put back, after the block, a model's buffers and its modules' attributes, and the random generators.
 
     Attributes are those that forward may set: numbers and words, tensors, and what lists, dicts and sets hold.
     """
     before = Before(model)
     try:
-        yield before.generators
+        yield before
     finally:
         before.put_back()
 

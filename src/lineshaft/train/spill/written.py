@@ -1,7 +1,7 @@
 """Which calls read and write which buffers: by torch's operators, by putting another in its place, or past both.
 
 Batch normalisation writes its running statistics without saying so, hence values are compared: each module's own, at
-the end of its call. Of each buffer one copy is held.
+the end of its call, with the copies that are held to put them back.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from lineshaft.train.spill.spans import Spans
 
 if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Scope
+    from lineshaft.train.spill.unchanged import Before
 
 
 class Written:
     """The buffers of a model, and what calls do to them."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, before: Before) -> None:
         found = {
             f"{path}.{name}" if path else name: (module, name)
             for path, module in model.named_modules()
@@ -29,7 +30,7 @@ class Written:
         }
         self._holders = found
         values = {name: module.get_buffer(last) for name, (module, last) in found.items()}
-        self._values = {name: (value, value.detach().clone()) for name, value in values.items()}
+        self._values = {name: (value, before.copy_of(value)) for name, value in values.items()}
         self._places = Spans(values)
         self._readers: dict[str, list[Scope]] = {}
         self._own: dict[int, list[str]] = {}
