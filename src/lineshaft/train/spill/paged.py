@@ -232,7 +232,7 @@ class Paged:
 
     def bring_up(self) -> None:
         """Give everything memory for good: what is not there is mapped from below, where nobody changes it again."""
-        away = [item for item in sorted(self.sent) if item not in self.resident]
+        away = [item for item in sorted(self.sent) if item not in self.resident and not item.passing]
         away = [item for item in away if item.what == "p" or self.parts[item.shard].born]
         try:
             self._bind_all(self.below.apart(away))
