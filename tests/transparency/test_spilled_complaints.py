@@ -71,6 +71,28 @@ def test_what_a_budget_has_room_for_stays():
     assert moved[0] > moved[1] > moved[2]
 
 
+def in_place(block):
+    block.compile(backend="eager")
+    return block
+
+
+def wrapped(block):
+    return torch.compile(block, backend="aot_eager")
+
+
+@pytest.mark.parametrize("compiled", [in_place, wrapped])
+def test_compiled_blocks_are_refused_by_name_or_stay_in_memory(compiled):
+    def factory():
+        first, *blocks, last = deep(layers=6)
+        return nn.Sequential(first, *map(compiled, blocks), last)
+
+    torch._dynamo.reset()
+    with pytest.raises(UsageError, match=r"too small.* if all of the model could be cut .* compiled"):
+        spilled(Case(factory, numbers(), 300_000), micro_batch=4)
+    fit = same(Case(factory, numbers(), 1 << 30), epochs=1, micro_batch=4)
+    assert fit.plan.way == "resident"
+
+
 def test_training_again_and_again_holds_no_more():
     """Files and threads of one training are gone with it."""
 

@@ -214,7 +214,8 @@ class Spilled:
         if key not in self._programs:
             moved = self.paged.moved()
             if not any(action.kind == "B" for action in order):
-                moved = {item: size for item, size in moved.items() if not item.passing}  # a trial
+                # A trial makes nothing anew; what is in memory already has its size.
+                moved = {one: size for one, size in moved.items() if not one.passing or one in self._before}
             pinned = [item for item, size in self.paged.sizes().items() if size and not moved[item]]
             program = place(order, moved, self.paged.regions.limit, self._before, commit, pinned=pinned)
             first = 0 if any(action.kind == "B" for action in order) else program.shards
