@@ -21,6 +21,7 @@ from lineshaft.train.program.actions import Action, Program
 from lineshaft.train.spill import execute, keeper
 from lineshaft.train.spill.execute import Executor
 from lineshaft.train.spill.paged import Paged
+from training_threads import training_threads
 
 SOON = 30.0  # seconds that a test waits for what must come
 PATIENCE = 0.5
@@ -61,14 +62,10 @@ def executor(gate):
         one.close()
 
 
-def own_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("lineshaft-")]
-
-
 def require_no_thread():
-    for thread in own_threads():
+    for thread in training_threads():
         thread.join(SOON)
-    assert own_threads() == []
+    assert training_threads() == []
 
 
 def told(error):

@@ -6,7 +6,6 @@ import errno
 import itertools
 import random
 import re
-import threading
 
 import pytest
 from torch import nn
@@ -15,6 +14,7 @@ from zoo import Case, numbers, spilled
 from lineshaft.core import durable
 from lineshaft.errors import StorageError
 from lineshaft.train.spill import rates
+from training_threads import training_threads
 
 SAYS = re.compile(r"no room (for the spill file [\w-]+: .* are wanted in .* are left; free some|to make the model: .*)")
 BUDGETS = {"disk": 1_300_000, "two levels": {"device": 1_300_000, "dram": 600_000}}
@@ -62,7 +62,7 @@ def test_at_any_operation_it_says_so_and_leaves_nothing(tmp_path, monkeypatch, o
             assert done() < number  # how much room the cut leaves hangs on what was measured: it needed fewer
             assert number > 0.9 * count
         assert list(tmp_path.iterdir()) == [], number
-        assert [one.name for one in threading.enumerate() if one.name.startswith("lineshaft-")] == [], number
+        assert training_threads() == [], number
     monkeypatch.delenv("LINESHAFT_FAULT")
     assert train(tmp_path, BUDGETS[tier]).losses == straight.losses
 

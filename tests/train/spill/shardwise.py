@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -169,10 +168,6 @@ def require_same(results):
     assert same(one.buffers, other.buffers)
     assert same(one.losses, other.losses)
     assert torch.equal(one.random, other.random)
-
-
-def line_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("lineshaft-")]
 
 
 def batches(count=2, rows=4, width=6, seed=0):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from shardwise import line_threads
 
 from lineshaft.core.memory import PAGE
 from lineshaft.errors import StorageError, TrainingError
@@ -14,6 +13,7 @@ from lineshaft.train.program.generate import spilled
 from lineshaft.train.program.place import place
 from lineshaft.train.spill import execute
 from lineshaft.train.spill.execute import Executor
+from training_threads import training_threads
 
 SOON = 30.0  # seconds that a test waits for what must come
 
@@ -48,7 +48,7 @@ def recorder():
         for gate in one.gates.values():
             gate.set()
         one.executor.close()
-    assert not [thread for thread in line_threads() if thread.name in {"lineshaft-in", "lineshaft-out"}]
+    assert not [thread for thread in training_threads() if thread.name in {"lineshaft-in", "lineshaft-out"}]
 
 
 def program(*actions):

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from shardwise import line_threads, linear
+from shardwise import linear
 from torch import nn
 
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.calls import taken_over
 from lineshaft.train.spill.line import Answer, Backward, End, Forward, Line, Loss, current, pausing, visit
+from training_threads import training_threads
 
 X = torch.arange(6.0).reshape(2, 3).clone()
 UNIT = SimpleNamespace(name="body.3", repeats=())
@@ -351,15 +352,15 @@ def test_later_readers_of_a_repeated_input_give_their_gradient_first():
 
 
 def test_no_thread_is_left_when_lines_are_closed():
-    before = len(line_threads())
+    before = len(training_threads())
     lines = [Line(body_of_two_units) for _ in range(5)]
     for number, line in enumerate(lines):
         if number:
             line.go()
-    assert len(line_threads()) == before + 5
+    assert len(training_threads()) == before + 5
     for line in lines:
         line.close()
-    assert len(line_threads()) == before
+    assert len(training_threads()) == before
 
 
 def test_lines_keep_no_program_from_ending():
