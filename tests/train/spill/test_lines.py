@@ -11,7 +11,6 @@ from shardwise import (
     batches,
     both,
     cut,
-    line_threads,
     linear,
     lines_of,
     plain,
@@ -28,6 +27,7 @@ from lineshaft.train.program.actions import Action
 from lineshaft.train.spill.line import Line
 from lineshaft.train.spill.lines import SAMPLE, _sample
 from lineshaft.train.spill.units import Limit, paused_at
+from training_threads import training_threads
 
 XS = batches(3)
 ONE = 4 * 6 * 7
@@ -210,7 +210,7 @@ def test_an_input_changed_in_place_and_not_returned_is_refused_by_name():
     hiding = Made(lambda self, x: nn.functional.linear(x.add_(1), self.w), w=nn.Parameter(torch.eye(6)))
     with pytest.raises(TrainingError, match="'b' changes its input in place and does not return it"):
         shardwise(Made(lambda self, x: self.b(self.a(x)), a=linear(), b=hiding), XS, limit=Limit(ONE, 10**9))
-    assert not line_threads()
+    assert not training_threads()
 
 
 def test_an_input_changed_in_place_after_the_call_is_refused_by_name():
@@ -223,7 +223,7 @@ def test_an_input_changed_in_place_after_the_call_is_refused_by_name():
 
     with pytest.raises(TrainingError, match="an input of 'b' was changed in place after the call"):
         shardwise(Made(forward, a=linear(), b=linear()), XS)
-    assert not line_threads()
+    assert not training_threads()
 
 
 def test_calls_in_another_order_are_refused_by_both_names():
@@ -243,7 +243,7 @@ def test_calls_in_another_order_are_refused_by_both_names():
         with pytest.raises(TrainingError, match="came to 'b' where the pilot run saw 'a'"):
             lines.forward(Action("F", 0, 0))
         lines.close()
-    assert not line_threads()
+    assert not training_threads()
 
 
 def test_a_call_left_out_is_refused():
@@ -278,7 +278,7 @@ def test_a_failure_inside_a_unit_surfaces_and_leaves_no_thread(number):
     """Calls 2 to 4 are F of three micro-batches, 5 to 7 their R."""
     with pytest.raises(KeyError, match="mine"):
         shardwise(failing_at(number), XS, limit=Limit(ONE, 10**9))
-    assert not line_threads()
+    assert not training_threads()
 
 
 def test_a_failure_between_units_surfaces_and_leaves_no_thread():
@@ -293,7 +293,7 @@ def test_a_failure_between_units_surfaces_and_leaves_no_thread():
 
     with pytest.raises(KeyError, match="mine"):
         shardwise(Made(forward, a=linear(), b=linear()), XS)
-    assert not line_threads()
+    assert not training_threads()
 
 
 def test_a_failure_in_a_backward_inside_a_unit_surfaces_and_leaves_no_thread():
@@ -309,7 +309,7 @@ def test_a_failure_in_a_backward_inside_a_unit_surfaces_and_leaves_no_thread():
     unit = Made(lambda self, x: Broken.apply(self.l(x)), l=linear())
     with pytest.raises(KeyError, match="mine"):
         shardwise(nn.Sequential(linear(), unit, linear()), XS, limit=Limit(ONE, 10**9))
-    assert not line_threads()
+    assert not training_threads()
 
 
 @pytest.mark.parametrize("forwards", range(3))
@@ -327,7 +327,7 @@ def test_lines_may_be_closed_at_any_point_and_begun_again(forwards):
             for k in range(forwards):
                 lines.forward(Action("F", k, 0))
             lines.close()
-            assert not line_threads()
+            assert not training_threads()
     assert lines.paths == []
 
 
