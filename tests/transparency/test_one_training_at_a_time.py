@@ -66,3 +66,16 @@ def test_a_folder_that_cannot_be_used_is_refused_with_what_to_do(tmp_path, where
     for memory in (None, ZOO["mlp"].memory):
         with pytest.raises(StorageError, match=r"could not use .* for checkpoints: .*name a folder .* checkpoint="):
             spilled(ZOO["mlp"], steps=2, checkpoint=tmp_path / where, memory=memory)
+
+
+def test_where_a_lease_has_run_out_a_training_keeps_clear_of_who_is_still_there(tmp_path, holder):
+    with alone(tmp_path, leased=True) as beside:
+        assert beside.parent == tmp_path
+        assert beside != tmp_path
+        with alone(tmp_path, leased=True) as another:
+            assert another not in {beside, tmp_path}
+
+
+def test_where_nobody_is_a_leased_folder_is_used_itself(tmp_path):
+    with alone(tmp_path, leased=True) as own:
+        assert own == tmp_path

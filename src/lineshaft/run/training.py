@@ -215,6 +215,7 @@ def train(
     memory: Any = None,
 ) -> dict[str, Any]:
     """Train one candidate up to some epochs, in so much memory; resumes from ``work`` after a kill."""
+    from lineshaft.train.checkpoint import Checkpoints
     from lineshaft.train.trainer import train as run_training
 
     recipe = recipe.with_({"memory": memory})
@@ -222,7 +223,14 @@ def train(
     try:
         k = len(task.classes)
         trained = run_training(
-            recipe, *learning, held, classes=k, epochs=epochs, start=start, checkpoint=work, progress=True
+            recipe,
+            *learning,
+            held,
+            classes=k,
+            epochs=epochs,
+            start=start,
+            checkpoint=Checkpoints(work, leased=True),
+            progress=True,
         )
     except Diverged as error:  # costs this candidate its place in the search, not the search
         return {"state": Tensors({}), "curves": {"curves": [], "best_epoch": 0, "scores": {}, "failed": str(error)}}

@@ -16,7 +16,8 @@ import errno
 import json
 import re
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,10 @@ from lineshaft.core.artifact import digest_of
 from lineshaft.core.codec import Tensors, decode, encode
 from lineshaft.core.durable import crash_point, write_atomic
 from lineshaft.errors import StorageError, UsageError
+from lineshaft.train.lock import alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 FORMAT = 1
 Cursor = tuple[int, int]  # epochs over, batches of the running epoch done
@@ -48,6 +50,8 @@ class Checkpoints:
         Write also when this much time has passed since the last one; None: never for that reason.
     keep
         How many of the newest to keep; 2 survive the damage of one.
+    leased
+        Whether a lease says whose the folder is: one whose lease has run out may still be in it, and is kept clear of.
 
     """
 
@@ -55,6 +59,7 @@ class Checkpoints:
     every: int | None = None
     seconds: float | None = 60.0
     keep: int = 2
+    leased: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
@@ -65,6 +70,17 @@ class Checkpoints:
     def of(cls, where: str | Path | Checkpoints | None) -> Checkpoints | None:
         """Read what people give: a folder, or all of it."""
         return cls(Path(where)) if isinstance(where, (str, Path)) else where
+
+    @classmethod
+    @contextmanager
+    def alone(cls, where: str | Path | Checkpoints | None) -> Iterator[Checkpoints | None]:
+        """Read what people give, and keep other trainings out of it inside the block (`lineshaft.train.lock`)."""
+        kept = cls.of(where)
+        if kept is None:
+            yield None
+            return
+        with alone(kept.folder, leased=kept.leased) as folder:
+            yield replace(kept, folder=folder)
 
 
 @dataclass(frozen=True)

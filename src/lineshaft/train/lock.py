@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from lineshaft.errors import StorageError, TrainingError
 
 
 @contextmanager
-def alone(folder: Path | None) -> Iterator[None]:
-    """Keep other trainings out of a folder inside the block.
+def alone(folder: Path, *, leased: bool = False) -> Iterator[Path]:
+    """Keep other trainings out of a folder inside the block, and return where to train.
+
+    That is the folder itself; or, where another is in it whose lease on it has run out, a new one inside it.
 
     Raises
     ------
@@ -27,12 +30,12 @@ def alone(folder: Path | None) -> Iterator[None]:
         The folder cannot be made, or not be written.
 
     """
-    if folder is None:
-        yield
-        return
-    path = folder / "lock"
+    own = folder
     try:
-        make_folder(folder)
+        make_folder(own)
+        if leased and _held(own / "lock"):
+            own = Path(tempfile.mkdtemp(prefix="beside-", dir=folder))
+        path = own / "lock"
         handle = _take(path)
     except OSError as error:
         raise StorageError(
@@ -40,11 +43,26 @@ def alone(folder: Path | None) -> Iterator[None]:
             f"with checkpoint="
         ) from error
     try:
-        yield
+        yield own
     finally:
         path.unlink(missing_ok=True)  # while it is held: whoever has opened it meanwhile sees that its name is gone
         fcntl.flock(handle, fcntl.LOCK_UN)  # for children too, which have the same handle
         os.close(handle)
+
+
+def _held(path: Path) -> bool:
+    """Say whether somebody holds a lock."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _take(path: Path) -> int:

@@ -33,7 +33,6 @@ from lineshaft.train.batches import Batch, read_batch, require_reiterable
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.in_memory import InMemory
 from lineshaft.train.interrupts import interrupts
-from lineshaft.train.lock import alone
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.settings import Goal, Settings
@@ -168,9 +167,9 @@ def fit(
     if memory is None and plan is None:
         if spill is not None:
             raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
-        with alone(kept.folder if kept else None):
+        with Checkpoints.alone(kept) as own:
             training = make()
-            run(training, data, settings, goal, InMemory(training, settings, kept), progress=progress)
+            run(training, data, settings, goal, InMemory(training, settings, own), progress=progress)
         return _result(training)
     from lineshaft.train.planning import within
 

@@ -21,8 +21,8 @@ from lineshaft.core.memory import available, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import read_batch
+from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.handover import Checkpoint, Found, furthest
-from lineshaft.train.lock import alone
 from lineshaft.train.loop import require_cpu
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from lineshaft.train.checkpoint import Checkpoints
     from lineshaft.train.snapshot import Training, Watcher
     from lineshaft.train.spill.cutting import Way
     from lineshaft.train.spill.spilled import Spilled
@@ -185,8 +184,8 @@ def within(
     given = memory if plan is None else plan.memory
     budget = Budget.of(given)
     way = None if plan is None else plan.way
-    with alone(checkpoint.folder if checkpoint else None):
-        found = furthest(checkpoint.folder) if checkpoint else Found()
+    with Checkpoints.alone(checkpoint) as own:
+        found = furthest(own.folder) if own else Found()
 
         def going_on() -> Training:
             training = make()
@@ -196,7 +195,7 @@ def within(
             return training
 
         with _only_here():
-            spilled, examined = make_below(going_on, data, settings, budget, spill, checkpoint, found, way)
+            spilled, examined = make_below(going_on, data, settings, budget, spill, own, found, way)
             found.commits = ()  # who goes on from them has them
             with spilled:
                 yield spilled, plan or Plan(examined.options, given, budget.device, examined.least)

@@ -33,7 +33,6 @@ from lineshaft.train.builder import arguments, describe
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.history import History
 from lineshaft.train.in_memory import InMemory
-from lineshaft.train.lock import alone
 from lineshaft.train.loop import Backend, run
 from lineshaft.train.optimizer import OptimizerSpec
 from lineshaft.train.planning import within
@@ -197,7 +196,7 @@ def train(
 
             backend: Backend
             if recipe.memory is None:
-                stack.enter_context(alone(kept.folder if kept else None))
+                kept = stack.enter_context(Checkpoints.alone(kept))
                 backend = InMemory(make(), recipe.settings, kept, start)
             else:
                 budget = within(make, data, recipe.settings, recipe.memory, None, None, kept, history)
