@@ -48,7 +48,7 @@ class Decoder(nn.Module):
 
     def forward(self, tokens):
         state = self.embedding(tokens) + self.place
-        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], device=tokens.device)
         for block in self.blocks:
             state = block(state, src_mask=mask, is_causal=True)
         return self.head(self.norm(state))

@@ -14,10 +14,11 @@ share w / W is fixed before the cut; micro-batches only say how many rows go thr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from lineshaft.errors import TrainingError
 
@@ -97,6 +98,14 @@ def cut(group: Sequence[Batch], micro_batch: int | None, where: str) -> Iterator
             rows = slice(start, min(start + size, batch.rows))
             inputs, target = _rows(batch.inputs, rows), _rows(batch.target, rows)
             yield MicroBatch(inputs, target, share[rows], rows.stop - start)
+
+
+def on(micro: MicroBatch, device: str) -> MicroBatch:
+    """Return a micro-batch whose tensors are on a device."""
+    if device == "cpu":
+        return micro
+    inputs, target = pytree.tree_map_only(torch.Tensor, lambda value: value.to(device), (micro.inputs, micro.target))
+    return replace(micro, inputs=inputs, target=target)
 
 
 def call(model: torch.nn.Module, inputs: Any) -> Any:

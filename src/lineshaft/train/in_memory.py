@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lineshaft.errors import Diverged, TrainingError
-from lineshaft.train.batches import Batch, call, cut
+from lineshaft.train.batches import Batch, call, cut, on
 from lineshaft.train.checkpoint import Checkpoints, Writer
 from lineshaft.train.handover import Found, furthest
 from lineshaft.train.settings import HALF, Settings
@@ -77,7 +77,8 @@ def _step(training: Training, group: list[Batch], settings: Settings, where: str
     model, scaler = training.model, training.scaler
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), dtype=torch.float32)
-    for micro in cut(group, settings.micro_batch, where):
+    for whole in cut(group, settings.micro_batch, where):
+        micro = on(whole, training.device)
         with autocast(training.device, settings.precision):
             losses = settings.loss(call(model, micro.inputs), micro.target)
         require_unreduced(losses, micro.rows, where)
@@ -102,7 +103,7 @@ def _step(training: Training, group: list[Batch], settings: Settings, where: str
 def autocast(device: str, precision: str | None) -> AbstractContextManager[Any]:
     """Return the context that model and loss are called in."""
     half = HALF[precision]
-    return nullcontext() if half is None else torch.autocast(device, dtype=half)
+    return nullcontext() if half is None else torch.autocast(torch.device(device).type, dtype=half)
 
 
 def require_unreduced(losses: Any, rows: int, where: str) -> None:

@@ -37,6 +37,7 @@ from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.settings import Goal, Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, begin
+from lineshaft.train.spill.device import device_of
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +136,9 @@ def fit(
         Folder for the disk tier, on a disk; None: the system's for temporary files. With ``checkpoint`` the tier lies
         there, and ``spill`` is refused.
     devices
-        ``"cpu"``, or None.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; None: where the model is made, which within ``memory`` is the CPU. On
+        a GPU ``memory`` is that of the GPU, and below it comes as much of the machine's as is wanted (page-locked), or
+        what ``{"device": ..., "dram": ...}`` says and then the disk; the model comes back in the machine's memory.
     plan
         What `lineshaft.train.plan` returned, in the place of ``memory``.
     checkpoint
@@ -159,29 +162,24 @@ def fit(
     goal = Goal(epochs, steps)
     require_reiterable(data)
 
-    def make() -> Training:
-        return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
-
     kept = Checkpoints.of(checkpoint)
-    require_cpu(devices)
+    device = device_of(devices)
+    facts = settings.facts(seed)
     if memory is None and plan is None:
         if spill is not None:
             raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
         with Checkpoints.alone(kept) as own:
-            training = make()
+            training = begin(factory, optimizer, schedule, precision, seed, facts, device.name if devices else None)
             run(training, data, settings, goal, InMemory(training, settings, own), progress=progress)
         return _result(training)
     from lineshaft.train.planning import within
 
-    with within(make, data, settings, memory, plan, spill, kept) as (backend, taken):
+    def make() -> Training:
+        return begin(factory, optimizer, schedule, precision, seed, facts, kind=device.kind)
+
+    with within(make, data, settings, memory, plan, spill, kept, device=device) as (backend, taken):
         run(backend.training, data, settings, goal, backend, progress=progress)
     return _result(backend.training, taken, backend.traces[-1] if backend.traces else None)
-
-
-def require_cpu(devices: Any) -> None:
-    """Refuse devices that training cannot use."""
-    if devices not in (None, "cpu", ["cpu"], ("cpu",)):
-        raise UsageError(f"devices={devices!r}: training uses one device, 'cpu'; leave it out")
 
 
 def _result(training: Training, plan: Plan | None = None, trace: Trace | None = None) -> Fit:

@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lineshaft.core.memory import available, show_size
+from lineshaft.core.memory import show_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import read_batch
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.handover import Checkpoint, Found, furthest
-from lineshaft.train.loop import require_cpu
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.program.picture import diagram, gantt
 from lineshaft.train.settings import Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, begin
+from lineshaft.train.spill.device import Device, device_of
 from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.prepare import Budget, cradled, examine, make_below
 
@@ -146,19 +146,19 @@ def plan(
         The model or the optimizer cannot be spilled, and does not fit either.
 
     """
-    require_cpu(devices)
+    device = device_of(devices)
     settings = Settings(loss, micro_batch, accumulate, clip, precision)
-    given = available() if memory is None else memory
+    given = device.left() if memory is None else memory
     with randomness.isolated(seed):
 
         def make() -> Any:
-            return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
+            return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed), kind=device.kind)
 
-        budget = Budget.of(given)
+        budget = Budget.of(given, device)
         home = disk_folder(spill)
-        with cradled(make, home) as training:
+        with budget.kept(), cradled(make, home, device) as (training, away):
             group = [read_batch(batch, "the batch to plan for")] * accumulate
-            found = examine(training, group, settings, budget, home)
+            found = examine(training, group, settings, budget, home, away)
     return Plan(found.options, given, budget.device, found.least)
 
 
@@ -172,6 +172,7 @@ def within(
     spill: str | Path | None,
     checkpoint: Checkpoints | None,
     watcher: Watcher | None = None,
+    device: Device | None = None,
 ) -> Iterator[tuple[Spilled, Plan]]:
     """Make a training that keeps to a budget, or to a plan; its model is whole again after the block."""
     if plan is not None and memory is not None and memory != plan.memory:
@@ -182,7 +183,7 @@ def within(
             f"and lie in its folder; leave spill= out"
         )
     given = memory if plan is None else plan.memory
-    budget = Budget.of(given)
+    budget = Budget.of(given, device or Device())
     way = None if plan is None else plan.way
     with Checkpoints.alone(checkpoint) as own:
         found = furthest(own.folder) if own else Found()
@@ -194,7 +195,7 @@ def within(
                 stored.put_into(training, watcher, data)
             return training
 
-        with _only_here():
+        with _only_here(), budget.kept():
             spilled, examined = make_below(going_on, data, settings, budget, spill, own, found, way)
             found.commits = ()  # who goes on from them has them
             with spilled:

@@ -64,8 +64,8 @@ class Training:
 
     @property
     def device(self) -> str:
-        """The type of device that the model lives on."""
-        return next(self.model.parameters()).device.type
+        """The device that the model lives on, as torch names it."""
+        return str(next(self.model.parameters()).device)
 
     @property
     def cursor(self) -> tuple[int, int]:
@@ -101,12 +101,20 @@ def begin(
     precision: str | None,
     seed: int,
     facts: Mapping[str, str],
+    device: str | None = None,
+    kind: str | None = None,
 ) -> Training:
-    """Seed, make the model, then the optimizer, then the schedule, in this order."""
+    """Seed, make the model, then the optimizer, then the schedule, in this order.
+
+    ``device``: where the model goes when it is made; None: it stays where it is. ``kind``: the type of that on which
+    losses will be scaled, where that is another.
+    """
     torch.manual_seed(seed)
     model = factory if isinstance(factory, nn.Module) else factory()
     if not isinstance(model, nn.Module):
         raise UsageError(f"the factory returned a {type(model).__name__}, not a torch.nn.Module")
+    if device is not None:
+        model.to(device)
     named = list(model.named_parameters())
     if not named:
         raise UsageError(f"{type(model).__name__} has no parameters to train")
@@ -116,7 +124,7 @@ def begin(
     identity = {"model": _about_model(model), "optimizer": _about_optimizer(made), **facts}
     plan = schedule(made) if schedule else None
     identity["schedule"] = type(plan).__name__ if schedule else "none"
-    scaler = torch.amp.GradScaler(named[0][1].device.type, enabled=precision == "fp16")
+    scaler = torch.amp.GradScaler(kind or named[0][1].device.type, enabled=precision == "fp16")
     return Training(model, made, plan, scaler, identity)
 
 

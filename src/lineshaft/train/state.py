@@ -55,7 +55,7 @@ def unpack_one(packed: Tensors, key: str) -> Any:
 
 def _pack(value: Any, path: str, values: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
-        values[path] = value.detach().clone(memory_format=torch.contiguous_format)
+        values[path] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         return {"tensor": path}
     if isinstance(value, np.generic):
         value = value.item()

@@ -8,6 +8,7 @@ import pytest
 
 from lineshaft.errors import StorageError
 from lineshaft.train.spill import rates
+from lineshaft.train.spill.device import Device
 from lineshaft.train.spill.rates import disk_rate, memory_rate, tried
 
 
@@ -19,7 +20,7 @@ def test_what_is_held_is_half_the_budget_at_most():
 
 def test_rates_are_above_zero_and_leave_nothing(tmp_path):
     rate = disk_rate(tmp_path, 1 << 16)
-    assert min(rate.read, rate.write, memory_rate(1 << 16).read) > 0
+    assert min(rate.read, rate.write, memory_rate(1 << 16, Device()).read) > 0
     assert list(tmp_path.iterdir()) == []
 
 

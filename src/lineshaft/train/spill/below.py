@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from lineshaft.core.memory import Region, anonymous
+from lineshaft.core.memory import anonymous
 
 if TYPE_CHECKING:
+    from lineshaft.core.memory import Region
     from lineshaft.train.program.actions import Object
 
 
@@ -21,6 +21,12 @@ class Below(Protocol):
 
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
+
+    def lies(self, item: Object, size: int) -> Region | None:
+        """Return the memory that the object lies in, made where it has none yet; None where it is in a file."""
+
+    def changed(self, item: Object) -> None:
+        """Note that such memory has another content now."""
 
     def whole(self, items: Collection[Object]) -> dict[Object, Region]:
         """Return objects as memory that may be used."""
@@ -37,19 +43,36 @@ class Below(Protocol):
 
 @dataclass
 class InMemory:
-    """Objects in memory of their own, as large as they are."""
+    """Objects in memory of their own, as large as they are.
 
-    kept: dict[Object, mmap.mmap] = field(default_factory=dict)
+    Attributes
+    ----------
+    make
+        Returns so many bytes of memory.
+    kept
+        Object -> its memory.
+
+    """
+
+    make: Callable[[int], Region] = anonymous
+    kept: dict[Object, Region] = field(default_factory=dict)
 
     def read(self, item: Object, into: memoryview) -> None:
         """Fill memory with the object."""
         into[:] = memoryview(self.kept[item])
 
+    def lies(self, item: Object, size: int) -> Region:
+        """Return the memory that the object lies in, made where it has none yet."""
+        if item not in self.kept:
+            self.kept[item] = self.make(size)
+        return self.kept[item]
+
+    def changed(self, item: Object) -> None:
+        """Do nothing: there is no other version."""
+
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
-        if item not in self.kept:
-            self.kept[item] = anonymous(len(content))
-        self.kept[item][:] = content
+        memoryview(self.lies(item, len(content)))[: len(content)] = content
 
     def whole(self, items: Collection[Object]) -> dict[Object, Region]:
         """Return objects as memory that may be used."""
@@ -92,6 +115,14 @@ class TwoLevels:
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
         self._level(item).write(item, content)
+        self.changed(item)
+
+    def lies(self, item: Object, size: int) -> Region | None:
+        """Return the memory that the object lies in, made where it has none yet; None where it is in a file."""
+        return self._level(item).lies(item, size)
+
+    def changed(self, item: Object) -> None:
+        """Note that the files have an older version."""
         if item in self.chosen:
             self.stale.add(item)
 
@@ -147,6 +178,14 @@ class Apart:
     def write(self, item: Object, content: memoryview) -> None:
         """Keep the object."""
         self._of(item).write(item, content)
+
+    def lies(self, item: Object, size: int) -> Region | None:
+        """Return the memory that the object lies in, made where it has none yet; None where it is in a file."""
+        return self._of(item).lies(item, size)
+
+    def changed(self, item: Object) -> None:
+        """Note that such memory has another content now."""
+        self._of(item).changed(item)
 
     def whole(self, items: Collection[Object]) -> dict[Object, Region]:
         """Return objects that last as memory that may be used."""

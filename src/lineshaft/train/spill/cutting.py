@@ -26,6 +26,7 @@ from lineshaft.train.spill.places import aligned
 from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 
 if TYPE_CHECKING:
+    from lineshaft.train.spill.draws import Moved
     from lineshaft.train.spill.pilot import Observed
 
 Way = Literal["resident", "checkpointed", "spilled"]
@@ -145,7 +146,7 @@ class Load:
     observed: Observed
     weights: Mapping[str, Weight]
     micros: int
-    words: int | None
+    words: Moved | None
     all_gradients: bool
 
     @property

@@ -9,11 +9,15 @@ and numpy step it alike). The prediction is checked against what was drawn, befo
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 WORDS = 624
+_PHILOX = struct.Struct("<Qq")  # seed, count (Salmon, Moraes, Dror and Shaw 2011)
+_CPU = len(torch.get_rng_state())
 _HEAD = struct.Struct("<QiiQ")  # seed, words left before the next twist, seeded, number of the next word
 _LOOK = 1 << 20  # words looked through at once
 
@@ -47,6 +51,61 @@ def distance(before: torch.Tensor, after: torch.Tensor, most: int = 1 << 28) -> 
                 return found
         passed += _LOOK
     return None
+
+
+class Moved(NamedTuple):
+    """How far a forward pass moves the generators: by words of the CPU's, by counts of the GPU's (Philox)."""
+
+    words: int
+    counts: int = 0
+
+
+def now() -> torch.Tensor:
+    """Return the states of the generators that a model may draw from: the CPU's, and the GPU's if one is used."""
+    own = torch.get_rng_state()
+    return torch.cat([own, torch.cuda.get_rng_state()]) if _on_a_gpu() else own
+
+
+def of(captured: Mapping[str, Any]) -> torch.Tensor:
+    """Return such states out of what `randomness.capture` returned."""
+    own: torch.Tensor = captured["torch"]
+    return torch.cat([own, captured["cuda"][torch.cuda.current_device()]]) if _on_a_gpu() else own
+
+
+def stand_at(state: torch.Tensor) -> None:
+    """Put the generators into such states."""
+    torch.set_rng_state(state[:_CPU])
+    if len(state) > _CPU:
+        torch.cuda.set_rng_state(state[_CPU:])
+
+
+def between(before: torch.Tensor, after: torch.Tensor) -> Moved | None:
+    """Return the way between two such states; None where there is none that can be found."""
+    words = distance(before[:_CPU], after[:_CPU])
+    (seed, start), (other, end) = _philox(before), _philox(after)
+    return None if words is None or seed != other or end < start else Moved(words, end - start)
+
+
+def onward(state: torch.Tensor, by: Moved) -> torch.Tensor:
+    """Return such states after a way."""
+    own = advance(state[:_CPU], by.words)
+    if len(state) == _CPU:
+        return own
+    seed, count = _philox(state)
+    return torch.cat([own, torch.frombuffer(bytearray(_PHILOX.pack(seed, count + by.counts)), dtype=torch.uint8)])
+
+
+def _on_a_gpu() -> bool:
+    used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return used
+
+
+def _philox(state: torch.Tensor) -> tuple[int, int]:
+    """Return the seed of the GPU's generator, and how far it has come."""
+    if len(state) == _CPU:
+        return 0, 0
+    seed, count = _PHILOX.unpack(state[_CPU:].numpy().tobytes())
+    return int(seed), int(count)
 
 
 def _peek(twister: np.random.MT19937, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -19,22 +19,23 @@ import torch
 from torch import nn
 
 from lineshaft.core.artifact import digest_of
-from lineshaft.core.memory import anonymous
 from lineshaft.errors import TrainingError
 from lineshaft.train import snapshot
 from lineshaft.train.spill.below import InMemory, TwoLevels
 from lineshaft.train.spill.commits import Commit, Journal, last_serial
 from lineshaft.train.spill.execute import PATIENCE
+from lineshaft.train.spill.places import flat
 from lineshaft.train.spill.slots import open_slots, reading
 
 if TYPE_CHECKING:
     from lineshaft.core.codec import Tensors
-    from lineshaft.core.memory import Region
     from lineshaft.train.checkpoint import Checkpoints
     from lineshaft.train.handover import Found
     from lineshaft.train.program.actions import Object
     from lineshaft.train.snapshot import Training, Watcher
+    from lineshaft.train.spill.device import Device
     from lineshaft.train.spill.paged import Paged
+    from lineshaft.train.spill.places import Region
     from lineshaft.train.spill.spilled import Spilled
 
 
@@ -48,6 +49,8 @@ class Keeper:
         Where commits go.
     below
         The objects.
+    device
+        Where they are when they are not below.
     every
         Steps between commits.
     found
@@ -59,6 +62,7 @@ class Keeper:
 
     journal: Journal
     below: TwoLevels
+    device: Device
     every: int
     found: Commit | None
     kept: tuple[int, int] | None = None
@@ -83,6 +87,7 @@ class Keeper:
                 f"a step's objects are written, but its state did not come in {PATIENCE:.0f} s"
             ) from error
         if state is not None:
+            self.device.settle()
             self.below.mirror()
             self.journal.commit(state)
 
@@ -95,7 +100,8 @@ class Keeper:
         self.below.mirror()
         for item, region in spilled.paged.resident.items():
             if spilled.paged.parts[item.shard].pinned:
-                self.below.write(item, memoryview(region))
+                self.device.send(self.below, item, region)
+        self.device.sync()
         self.journal.commit(_capture(spilled, watcher, data))
         self.kept = spilled.training.cursor
 
@@ -131,9 +137,7 @@ class Keeper:
         sizes = paged.sizes()
         for item in self.below.chosen:
             if item.what == "p" or paged.parts[item.shard].born:
-                region = anonymous(sizes[item])
-                self.below.files.read(item, memoryview(region))
-                self.below.memory.kept[item] = region
+                self.below.files.read(item, memoryview(self.below.memory.lies(item, sizes[item])))
 
 
 def open_keeper(
@@ -149,14 +153,14 @@ def open_keeper(
         f"objects-{digest_of(repr(sorted((name, str(i), p.plain()) for name, (i, p) in places.items())).encode())[:12]}"
     )
     slots = open_slots(where.folder / layout, sizes)
-    paged.below = below = TwoLevels(InMemory(), slots, chosen)
+    paged.below = below = TwoLevels(InMemory(paged.device.under), slots, chosen)
     kept = [commit.kept() for commit in found.commits[:2]]
     if same := [commit.objects for commit in kept if commit.layout == layout]:
         slots.adopt(same)
     serial = last_serial(where.folder)
     journal = Journal(where.folder, layout, slots, places, where.seconds, serial, kept, found.stale)
     behind = newest is None or newest.cursor < training.cursor  # it was put into a later state when it was made
-    keeper = Keeper(journal, below, where.every or 1, None if behind else newest)
+    keeper = Keeper(journal, below, paged.device, where.every or 1, None if behind else newest)
     keeper.begin(paged)
     return keeper
 
@@ -197,8 +201,8 @@ def _migrate(commit: Commit, folder: Path, paged: Paged) -> None:
     new = paged.places()
 
     def fill(item: Object, region: Region) -> None:
-        flat = torch.frombuffer(region, dtype=torch.uint8)
-        flat.zero_()
+        here = flat(region)
+        here.zero_()
         for name, (own, place) in new.items():
             if own == item and name in commit.places:
                 source, there = commit.places[name]
@@ -208,7 +212,7 @@ def _migrate(commit: Commit, folder: Path, paged: Paged) -> None:
                     size = int(np.prod(there.shape, dtype=np.int64)) * there.dtype.itemsize
                     piece = np.fromfile(whole, np.uint8, size, offset=start)
                     value = torch.from_numpy(piece).view(there.dtype).as_strided(there.shape, there.stride)
-                    place.view(flat).copy_(value)
+                    place.view(here).copy_(value)
 
     with reading(folder / commit.layout, commit.sizes, commit.objects) as old:
         paged.send_below(fill, kept=True)

@@ -24,6 +24,7 @@ from torch import nn
 
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.calls import NotInShards, foreign, tensors_of, version, with_tensors
+from lineshaft.train.spill.draws import now, stand_at
 from lineshaft.train.spill.line import Answer, Backward, End, Forward, Line, Loss
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Lines:
         path = self.paths[action.micro]
         if path.random is None:
             path.random = self.paths[action.micro - 1].random
-        torch.set_rng_state(path.random)
+        stand_at(path.random)
         if path.stop is None:
             path.stop = path.line.go()
         for number in self.shards[action.shard]:
@@ -138,7 +139,7 @@ class Lines:
             del call
             path.stop = None  # nothing here holds the unit's inputs while the line runs on
             path.stop = path.line.go(answer)
-        path.random = torch.get_rng_state()
+        path.random = now()
 
     def inputs(self, action: Action) -> list[tuple[Kept, int]]:
         """Return the tensors that a shard's units keep and nobody else needs: what keeps each, and its number there."""
@@ -224,7 +225,7 @@ def run_forward(
         return Answer(value, (False,) * len(tensors_of(value))), None
     before = tensors_of((call.args, call.kwargs))
     before = [value.clone() if j in unit.mutates else value for j, value in enumerate(before)]
-    state = torch.get_rng_state()
+    state = now()
     found = [module.get_buffer(name).detach().clone() for module, name in buffers]
     generators = (random.getstate(), np.random.get_state()) if elsewhere else None  # noqa: NPY002 - the user's
     versions = [version(value) for value in before]
@@ -235,7 +236,7 @@ def run_forward(
             f"{unit.name!r} returns a {type(odd).__name__}, in which a spilled model cannot find its tensors; let it "
             f"return tensors, or tuples, lists and dicts of them"
         )
-    kept.random = None if torch.equal(state, torch.get_rng_state()) else state
+    kept.random = None if torch.equal(state, now()) else state
     outputs = tensors_of(value)
     kept.sample = _sample(outputs)
     flags = tuple(output.requires_grad for output in outputs)
@@ -251,7 +252,7 @@ def run_again(unit: Unit, kept: Kept, buffers: list[Buffer]) -> None:
     """Run a unit once more as it ran, for its graph; its writes to buffers are discarded."""
     _require_unchanged(unit, kept)
     if kept.random is not None:
-        torch.set_rng_state(kept.random)
+        stand_at(kept.random)
     with _found(buffers, kept.buffers), _drawing(kept.elsewhere), _counting(unit.counts, kept.counts):
         leaves, given, value = _trace(unit, kept.call)
     outputs = tensors_of(value)

@@ -10,7 +10,6 @@ A parameter that is not in memory has its shape and type, and not-a-number every
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +19,12 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
+from lineshaft.core.memory import in_another_heap, outside_the_heap, pages
 from lineshaft.errors import StorageError, TrainingError
 from lineshaft.train.program.actions import LASTING, Object
+from lineshaft.train.spill.device import Device, Rooms
 from lineshaft.train.spill.passing import Gradients, Inputs
-from lineshaft.train.spill.places import Place, contiguous, lay, strides
+from lineshaft.train.spill.places import Place, Region, contiguous, flat, lay, nothing, strides
 from lineshaft.train.spill.stepping import Form, only
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ def _like(parameter: nn.Parameter, shape: tuple[int, ...]) -> tuple[int, ...]:
     return strides(parameter) if shape == tuple(parameter.shape) else contiguous(shape)
 
 
+def _own(parameter: nn.Parameter) -> torch.Tensor:
+    return parameter.data
+
+
 @dataclass
 class Paged:
     """The shards' objects, in memory or below.
@@ -95,6 +99,8 @@ class Paged:
         The memory for objects that come and go.
     below
         Where the others lie.
+    device
+        Whose memory the regions are.
     gradients
         Of the shards whose gradients pass through objects.
     inputs
@@ -103,17 +109,21 @@ class Paged:
         Object -> its region.
     sent
         The objects that lie below, whatever else holds them.
+    value
+        Parameter -> its value, before it is sent below.
 
     """
 
     parts: Sequence[Part]
     optimizer: torch.optim.Optimizer
-    regions: Regions
+    regions: Rooms
     below: Below
+    device: Device = field(default_factory=Device)
     gradients: Mapping[int, Gradients] = field(default_factory=dict)
     inputs: Mapping[Object, int] = field(default_factory=dict)
     resident: dict[Object, Region] = field(default_factory=dict)
     sent: set[Object] = field(default_factory=set)
+    value: Callable[[nn.Parameter], torch.Tensor] = _own
     _collected: dict[Object, Inputs] = field(default_factory=dict)
 
     def sizes(self) -> dict[Object, int]:
@@ -145,16 +155,17 @@ class Paged:
             if not size or (item.what == "s" and fill is None and not made and not part.pinned):
                 continue
             part.born = part.born or made
-            region = anonymous(size) if part.pinned else self.regions.take(size)
+            region = self.device.region(size) if part.pinned else self.regions.take(size)
             self.resident[item] = region
             if fill is not None:
                 fill(item, region)
             elif item.what == "p" or made:
                 self._collect(item, region)
             if (item.what == "p" or made or fill is not None) and (kept or not part.pinned):
-                self.below.write(item, memoryview(region))
+                self.device.send(self.below, item, region)
             self._bind(item, region)
             if not part.pinned:
+                self.device.settle()
                 self._drop(item)
 
     def restore(self) -> None:
@@ -162,13 +173,13 @@ class Paged:
         for item, size in self.sizes().items():
             part = self.parts[item.shard]
             if size and part.pinned:
-                self.resident[item] = anonymous(size)
+                self.resident[item] = self.device.region(size)
                 if item.what == "p" or part.born:
-                    self.below.read(item, memoryview(self.resident[item]))
+                    self.device.bring(self.below, item, self.resident[item])
                 self._bind(item, self.resident[item])
             elif item.what == "p":
                 for parameter in part.parameters.values():
-                    parameter.data = _nothing(parameter)
+                    parameter.data = nothing(parameter, parameter.device)
             if size and not part.pinned:
                 self.sent.add(item)
 
@@ -179,7 +190,7 @@ class Paged:
         region = self.resident[item] = self.regions.take(self._size(item))
         if new or (item.what == "s" and not self.parts[item.shard].born):
             return 0  # it is made in memory: here the optimizer's state, with its first step
-        self.below.read(item, memoryview(region))
+        self.device.bring(self.below, item, region)
         if item.what == "g":
             self.gradients[item.shard].bind(region)
         elif not item.passing:
@@ -214,7 +225,7 @@ class Paged:
     def write(self, item: Object) -> int:
         """Write an object below; it stays in memory. Return the bytes written."""
         region = self.resident[item]
-        self.below.write(item, memoryview(region))
+        self.device.send(self.below, item, region)
         return len(region)
 
     @contextmanager
@@ -228,12 +239,18 @@ class Paged:
         finally:
             for item in away:
                 for parameter in self.parts[item.shard].parameters.values():
-                    parameter.data = _nothing(parameter)
+                    parameter.data = nothing(parameter, parameter.device)
 
     def bring_up(self) -> None:
-        """Give everything memory for good: what is not there is mapped from below, where nobody changes it again."""
+        """Give everything memory of the machine's, for good: what is not there is mapped from below.
+
+        Nobody changes it there again.
+        """
         away = [item for item in sorted(self.sent) if item not in self.resident and not item.passing]
         away = [item for item in away if item.what == "p" or self.parts[item.shard].born]
+        if self.device.apart:
+            self.device.sync()
+            self._bind_all({item: flat(region).cpu() for item, region in self.resident.items() if not item.passing})
         try:
             self._bind_all(self.below.apart(away))
         except StorageError:
@@ -243,6 +260,7 @@ class Paged:
 
     def let_go(self) -> None:
         """Drop all that is not pinned: it lies below."""
+        self.device.sync()
         for item in list(self.resident):
             if not self.parts[item.shard].pinned:
                 self._drop(item)
@@ -253,8 +271,10 @@ class Paged:
         part = self.parts[shard]
         trained = [parameter for parameter in part.parameters.values() if parameter.grad is not None]
         if part.born:
-            with only(self.optimizer, trained):
-                self.optimizer.step()
+            # On a GPU optimizers make what they need for all parameters of a step at once: so, one of them at a time.
+            for some in [[one] for one in trained] if self.device.apart else [trained]:
+                with only(self.optimizer, some):
+                    self.optimizer.step()
         else:
             with outside_the_heap():
                 in_another_heap(lambda: self._first_step(shard, trained))
@@ -268,9 +288,9 @@ class Paged:
         """Step one parameter at a time: what the optimizer makes for it goes to the shard's region."""
         part = self.parts[shard]
         region = self.resident.get(Object(shard, "s"))
-        flat = None if region is None else torch.frombuffer(region, dtype=torch.uint8)
+        here = None if region is None else flat(region)
         for name, parameter in part.parameters.items():
-            places = {} if flat is None else {what: place.view(flat) for what, place in part.kept[name].items()}
+            places = {} if here is None else {what: place.view(here) for what, place in part.kept[name].items()}
             if any(parameter is one for one in trained):
                 with only(self.optimizer, [parameter]), _MadeHere([*places.values()]):
                     self.optimizer.step()
@@ -297,27 +317,27 @@ class Paged:
 
     def _collect(self, item: Object, region: Region) -> None:
         """Copy a shard's parameters, or what is kept for them, into a region."""
-        flat = torch.frombuffer(region, dtype=torch.uint8)
+        here = flat(region)
         part = self.parts[item.shard]
         for name, parameter in part.parameters.items():
             if item.what == "p":
-                part.values[name].view(flat).copy_(parameter.data)
+                part.values[name].view(here).copy_(self.value(parameter))
             else:
                 state = self.optimizer.state.get(parameter, {})
                 for what, place in part.kept[name].items():
-                    view = place.view(flat)
+                    view = place.view(here)
                     view.copy_(state[what]) if what in state else view.zero_()
 
     def _bind(self, item: Object, region: Region) -> None:
         """Point a shard's parameters, or what is kept for them, into a region."""
-        flat = torch.frombuffer(region, dtype=torch.uint8)
+        here = flat(region)
         part = self.parts[item.shard]
         for name, parameter in part.parameters.items():
             if item.what == "p":
-                parameter.data = part.values[name].view(flat)
+                parameter.data = part.values[name].view(here)
             elif part.born and parameter in self.optimizer.state:
                 state = self.optimizer.state[parameter]
-                state.update((what, place.view(flat)) for what, place in part.kept[name].items() if what in state)
+                state.update((what, place.view(here)) for what, place in part.kept[name].items() if what in state)
 
     def _bind_all(self, regions: Mapping[Object, Region]) -> None:
         for item, region in regions.items():
@@ -330,7 +350,7 @@ class Paged:
             self.gradients[item.shard].unbind()
         for name, parameter in part.parameters.items():
             if item.what == "p":
-                parameter.data = _nothing(parameter)
+                parameter.data = nothing(parameter, parameter.device)
             elif item.what == "s":
                 state = self.optimizer.state.get(parameter, {})
                 for what in part.kept[name]:
@@ -352,9 +372,9 @@ class Paged:
         region = self.resident.get(Object(shard, "s"))
         if region is None:
             return
-        flat = torch.frombuffer(region, dtype=torch.uint8)
+        here = flat(region)
         for what, place in part.kept[name].items():
-            view = place.view(flat)
+            view = place.view(here)
             if what in state and state[what].data_ptr() != view.data_ptr():
                 self._require_form(name, what, state[what], place)
                 view.copy_(state[what])
@@ -388,8 +408,3 @@ def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
 def moved_sizes(parts: Sequence[Part]) -> dict[Object, int]:
     """Return the bytes that there are to move of every object: 0 of those that always stay."""
     return {Object(k, what): 0 if part.pinned else part.sizes[what] for k, part in enumerate(parts) for what in LASTING}
-
-
-def _nothing(parameter: torch.Tensor) -> torch.Tensor:
-    fill: Any = math.nan if parameter.is_floating_point() else 0
-    return torch.full((), fill, dtype=parameter.dtype, device=parameter.device).expand(parameter.shape)

@@ -18,10 +18,9 @@ import torch
 from torch import nn
 
 from lineshaft.core.memory import pages
-from lineshaft.train.spill.places import Place, lay, strides
+from lineshaft.train.spill.places import Place, Region, flat, lay, strides
 
 if TYPE_CHECKING:
-    from lineshaft.core.memory import Region
     from lineshaft.train.spill.lines import Kept
 
 
@@ -56,18 +55,18 @@ class Gradients:
 
     def collect(self, region: Region) -> None:
         """Move into the region what has come since; what is added to it later is added there."""
-        flat = torch.frombuffer(region, dtype=torch.uint8)
+        here = flat(region)
         for name, parameter in self.parameters.items():
             gradient = parameter.grad
             if gradient is not None and name not in self.held and gradient.layout == torch.strided:
-                parameter.grad = self.places[name].view(flat).copy_(gradient)
+                parameter.grad = self.places[name].view(here).copy_(gradient)
                 self.held.add(name)
 
     def bind(self, region: Region) -> None:
         """Find them in a region that was brought back."""
-        flat = torch.frombuffer(region, dtype=torch.uint8)
+        here = flat(region)
         for name in tuple(self.held):
-            self.parameters[name].grad = self.places[name].view(flat)
+            self.parameters[name].grad = self.places[name].view(here)
 
     def unbind(self) -> None:
         """Let nobody look into the region any more."""
@@ -97,7 +96,7 @@ class Inputs:
     @classmethod
     def collect(cls, found: list[tuple[Kept, int]], region: Region) -> Inputs:
         """Move tensors into the region, as many as it has room for; those with holes stay where they are."""
-        flat = torch.frombuffer(region, dtype=torch.uint8)
+        here = flat(region)
         moved, end = [], 0
         for kept, number in found:
             value = kept.tensors()[number]
@@ -106,7 +105,7 @@ class Inputs:
             (place,), after = lay([(tuple(value.shape), value.stride(), value.dtype)], end)
             if after > len(region):
                 break
-            place.view(flat).copy_(value)
+            place.view(here).copy_(value)
             kept.moved_finite = kept.moved_finite and bool(value.isfinite().all())
             moved.append((kept, number, place))
             end = after
@@ -116,8 +115,8 @@ class Inputs:
 
     def bind(self, region: Region) -> None:
         """Find them in the region."""
-        flat = torch.frombuffer(region, dtype=torch.uint8)
-        self.replace({(id(kept), number): place.view(flat) for kept, number, place in self.moved})
+        here = flat(region)
+        self.replace({(id(kept), number): place.view(here) for kept, number, place in self.moved})
 
     def replace(self, others: Mapping[tuple[int, int], torch.Tensor]) -> None:
         """Put others in the places of the tensors."""

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,10 +33,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lineshaft.core.memory import give_back, resident
 from lineshaft.errors import TrainingError
 from lineshaft.train import randomness
+from lineshaft.train.spill import draws
 from lineshaft.train.spill.calls import original, taken_over, tensors_of, version
 from lineshaft.train.spill.spans import Spans
 from lineshaft.train.spill.unchanged import unchanged
 from lineshaft.train.spill.written import Written
+
+if TYPE_CHECKING:
+    from lineshaft.train.spill.away import Away
 
 # What is asked about a tensor, and does not read it: it is known of a parameter that is not in memory too.
 ABOUT = frozenset(
@@ -172,8 +176,10 @@ class Observed:
     obstacle: str = ""
 
 
-def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
+def observe(model: nn.Module, forward: Callable[[], Any], away: Away | None = None) -> Observed:
     """Run ``forward``, which calls the model once, and return what it did; the model is left as it was.
+
+    ``away``: where its parameters are, if they are not on its device yet.
 
     Raises
     ------
@@ -181,18 +187,18 @@ def observe(model: nn.Module, forward: Callable[[], Any]) -> Observed:
         Two parameters are on the same memory, or a tensor of the model's shows the memory of one.
 
     """
-    watch = _Watch(model, keeping=False)
+    watch = _Watch(model, away, keeping=False)
     try:
         before, after = watch.watch(forward)
     except _Wanted:  # a gradient of its own: it takes the memory for that anyway
-        watch = _Watch(model, keeping=True)
+        watch = _Watch(model, away, keeping=True)
         before, after = watch.watch(forward)
     root = watch.top.parts[0]
     root.reads |= watch.top.reads
     root.keeps |= watch.top.keeps
     elsewhere = _elsewhere(before) != _elsewhere(after)
     return Observed(
-        root, before["torch"], after["torch"], elsewhere, _compiled(model) or watch.changed or watch.top.whole
+        root, draws.of(before), draws.of(after), elsewhere, _compiled(model) or watch.changed or watch.top.whole
     )
 
 
@@ -225,12 +231,12 @@ class _Watch:
     returned to them. A call that reads another's binds both to the call around them, which is not opened then.
     """
 
-    def __init__(self, model: nn.Module, *, keeping: bool) -> None:
-        self.model, self.keeping = model, keeping
+    def __init__(self, model: nn.Module, away: Away | None, *, keeping: bool) -> None:
+        self.model, self.away, self.keeping = model, away, keeping
         self.names = {id(module): name for name, module in model.named_modules()}
         self.named = dict(model.named_parameters())
-        self.places = Spans(self.named)
-        self.places.require_apart()
+        self.places: Spans | Away = away or _apart(self.named)
+        self.brought: dict[Scope, list[torch.Tensor]] = {}  # by the call that reads them, while it lasts
         self.own = {id(value) for value in self.named.values()}
         self.top = Scope("", nn.Identity())
         self.stack = [self.top]
@@ -260,8 +266,9 @@ class _Watch:
                     self.bind(reader, [writer], f"{_called(reader)} reads a buffer that {_called(writer)} writes")
                 return before.generators, randomness.capture()
             finally:
+                self.drop(self.top)
                 with torch.no_grad():
-                    for name, value in self.before.items():
+                    for name, value in () if self.away else self.before.items():
                         self.named[name].copy_(value)
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -286,7 +293,7 @@ class _Watch:
                 for value in tensors_of(outputs):
                     self.read(value)
         finally:
-            self.stack.pop()
+            self.drop(self.stack.pop())
         with torch._C.DisableTorchFunction():  # noqa: SLF001
             self.after(scope, plain, given, before, outputs)
         return outputs
@@ -328,6 +335,8 @@ class _Watch:
     def read(self, value: torch.Tensor) -> None:
         """Note that the call at the top reads a tensor."""
         scope = self.stack[-1]
+        if self.away is not None and self.away.bring(value):
+            self.brought.setdefault(scope, []).append(value)
         self.written.read(value, scope)
         names = self.places.of(value)
         scope.reads.update(names)
@@ -363,6 +372,13 @@ class _Watch:
             self.before.setdefault(name, self.named[name].detach().clone())
             self.changed = self.changed or f"{_called(self.stack[-1])} changes parameter {name!r} in its forward pass"
 
+    def drop(self, scope: Scope) -> None:
+        """Give up the parameters that were brought for a call."""
+        with torch._C.DisableTorchFunction():  # noqa: SLF001
+            for value in self.brought.pop(scope, ()):
+                if self.away is not None:
+                    self.away.drop(value)
+
     def tidy(self) -> None:
         """Hand back what was freed: the C library keeps a forward pass's memory in pieces around what still lives."""
         if resident() - self.held > GROWTH:
@@ -386,6 +402,12 @@ class _Watch:
             raise _Wanted("the pilot keeps nothing for a backward pass")
         self.stack[-1].whole = f"{_called(self.stack[-1])} takes gradients in its forward pass"
         return value
+
+
+def _apart(named: dict[str, nn.Parameter]) -> Spans:
+    places = Spans(named)
+    places.require_apart()
+    return places
 
 
 def _called(scope: Scope) -> str:

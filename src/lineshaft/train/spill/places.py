@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from lineshaft.core.memory import Region as HostRegion
+
 _ALIGN = 64
+Region = HostRegion | torch.Tensor  # of a GPU: bytes
 Form = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]  # shape, strides, type
 
 
@@ -36,6 +39,17 @@ class Place:
         size = math.prod(self.shape) * self.dtype.itemsize
         flat = region[self.offset : self.offset + size].view(self.dtype)
         return flat.as_strided(self.shape, self.stride)
+
+
+def flat(region: Region) -> torch.Tensor:
+    """Return a region's bytes as a tensor ``[bytes]`` whose changes are counted from here on."""
+    return region.data if isinstance(region, torch.Tensor) else torch.frombuffer(region, dtype=torch.uint8)
+
+
+def nothing(like: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Return not-a-number everywhere (0, where there is no such thing), in the shape and type of a tensor."""
+    fill: Any = math.nan if like.is_floating_point() else 0
+    return torch.full((), fill, dtype=like.dtype, device=device).expand(like.shape)
 
 
 def lay(forms: Sequence[Form], end: int = 0) -> tuple[list[Place], int]:

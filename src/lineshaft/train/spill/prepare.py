@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lineshaft.core.memory import Regions, give_back, in_another_heap, outside_the_heap, parse_size, resident
+from lineshaft.core.memory import give_back, in_another_heap, outside_the_heap, parse_size
 from lineshaft.errors import TrainingError, UsageError
-from lineshaft.train.batches import Batch, MicroBatch, call
+from lineshaft.train.batches import Batch, MicroBatch, call, on
 from lineshaft.train.batches import cut as cut_batch
 from lineshaft.train.in_memory import autocast
 from lineshaft.train.peeked import TRIED, Peeked
 from lineshaft.train.program.actions import Object
+from lineshaft.train.spill.away import Away
 from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import NotInShards, tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
 from lineshaft.train.spill.cutting import Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.device import Device
 from lineshaft.train.spill.disk import disk_folder
-from lineshaft.train.spill.draws import distance
+from lineshaft.train.spill.draws import Moved, between
 from lineshaft.train.spill.keeper import open_keeper
 from lineshaft.train.spill.line import Line, Loss
 from lineshaft.train.spill.paged import Paged, Part, lay_out
 from lineshaft.train.spill.passing import Gradients
 from lineshaft.train.spill.pilot import Observed, observe
 from lineshaft.train.spill.places import aligned
-from lineshaft.train.spill.rates import disk_rate, memory_rate, step_rate, tried
+from lineshaft.train.spill.rates import disk_rate, link_rate, memory_rate, step_rate, tried
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, buffers_of, signature
@@ -59,25 +61,35 @@ class Budget:
         Bytes that the process held before.
     dram
         Below it; None: as much as is wanted; 0: none, the disk comes next.
+    on
+        The device.
 
     """
 
     device: int
     dram: int | None
     held: int
+    on: Device
 
     @classmethod
-    def of(cls, memory: Any) -> Budget:
-        """Read ``"200MB"``, or ``{"device": "50MB", "dram": "200MB"}``; on a CPU one size is the memory's."""
+    def of(cls, memory: Any, device: Device) -> Budget:
+        """Read ``"200MB"``, or ``{"device": "50MB", "dram": "200MB"}``.
+
+        One size is the device's; below a GPU as much memory of the machine's is used as is wanted.
+        """
         if not isinstance(memory, Mapping):
-            return cls(parse_size(memory), 0, resident())
+            return cls(parse_size(memory), None if device.apart else 0, device.held(), device)
         unknown = sorted(set(memory) - set(TIERS))
         if unknown or "device" not in memory:
             raise UsageError(
                 f"memory={dict(memory)!r}: give a size, or one for each tier of {', '.join(TIERS)}, device at least"
             )
         dram = memory.get("dram")
-        return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram), resident())
+        return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram), device.held(), device)
+
+    def kept(self) -> AbstractContextManager[None]:
+        """See to it inside the block that it is kept to, where the device can."""
+        return self.on.capped(self.held + self.device)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ class Examined:
     load: Load
     forms: Mapping[int, Sequence[Form]]
     options: Sequence[Option]
-    known: dict[Any, int | None]
+    known: dict[Any, Moved | None]
     least: int
 
 
@@ -139,29 +151,40 @@ def make_below(
 
     """
     home = checkpoint.folder if checkpoint else disk_folder(folder)
-    with cradled(make, home) as training:
+    with cradled(make, home, budget.on) as (training, away):
         peeked = Peeked(data, settings.accumulate)
-        examined = examine(training, peeked.group, settings, budget, home)
+        examined = examine(training, peeked.group, settings, budget, home, away)
         fitting = [one for one in examined.options if one.cut.least <= budget.device]
         chosen = next((one for one in fitting if one.cut.way == way), fitting[0])
-        spilled = _send_below(training, settings, budget, home, checkpoint, found, examined, chosen)
+        spilled = _send_below(training, settings, budget, home, checkpoint, found, examined, chosen, away)
         spilled.peeked = peeked
         return spilled, examined
 
 
 @contextmanager
-def cradled(make: Callable[[], Training], folder: Path) -> Iterator[Training]:
+def cradled(make: Callable[[], Training], folder: Path, device: Device) -> Iterator[tuple[Training, Away | None]]:
     """Make a training with its parameters in a file; after the block nothing may be there any more."""
     cradle = Cradle(folder)
     try:
         with cradle.holding(), outside_the_heap():
             training = make()
-        yield training
+        if device.apart:
+            with Away(training.model, device) as away:
+                yield training, away
+        else:
+            yield training, None
     finally:
         cradle.close()
 
 
-def examine(training: Training, group: Sequence[Batch], settings: Settings, budget: Budget, folder: Path) -> Examined:
+def examine(
+    training: Training,
+    group: Sequence[Batch],
+    settings: Settings,
+    budget: Budget,
+    folder: Path,
+    away: Away | None = None,
+) -> Examined:
     """Run the pilot and the rehearsal on the largest micro-batch of a mini-batch, and price the ways to train.
 
     Raises
@@ -173,11 +196,11 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
     if not group:
         raise TrainingError("the data gave no batch; there is nothing to train on")
     micros = list(cut_batch(group, settings.micro_batch, TRIED))
-    micro = max(micros, key=_numbers)
-    observed = try_out(training, settings, micro)
+    micro = on(max(micros, key=_numbers), budget.on.name)
+    observed = try_out(training, settings, micro, away)
     give_back()
     forms = kept_forms(training.optimizer)
-    words = distance(observed.before, observed.after)
+    words = between(observed.before, observed.after)
     together = settings.clip is not None or training.scaler.is_enabled()
     load = Load(observed, _weights(training, forms), len(micros), words, together)
     smallest = least(load)
@@ -187,7 +210,7 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
     # Also where nothing need be cut: a model that does not stand it, or gives other numbers, is known before training.
     units = [] if load.observed.obstacle else max(fitting or [cut(load, 0).units], key=len)
     try:
-        rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units))
+        rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units, away))
     except NotInShards as error:
         load = replace(load, observed=replace(observed, obstacle=str(error)))
         smallest = least(load)
@@ -195,17 +218,18 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
             raise
         made, rehearsed = [smallest], from_pilot(observed.root, [])
     if load.observed.obstacle:
-        _require_steady(training, settings, micro)
-    step = in_another_heap(lambda: step_rate(training.optimizer, budget.device))
+        _require_steady(training, settings, micro, away)
+    step = in_another_heap(lambda: step_rate(training.optimizer, budget.device, budget.on))
     most = tried(budget.device)
-    machine = Machine(disk_rate(folder, most), memory_rate(most), step)
+    memory = memory_rate(most, budget.on)
+    machine = Machine(disk_rate(folder, most), memory, link_rate(most, budget.on) if budget.on.apart else memory, step)
     give_back()
     options = []
     for one in made:
-        sizes = _paged(training, one, forms, 0, len(micros)).moved()
+        sizes = _paged(training, one, forms, 0, len(micros), budget.on).moved()
         near = _near(sizes, budget)
         options.append(option(one, budget.device, sizes, load.weights, rehearsed, machine, len(micros), together, near))
-    known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
+    known: dict[Any, Moved | None] = {} if words is None else {signature(micro): words}
     return Examined(load, forms, ranked(options, budget.device), known, smallest.least)
 
 
@@ -215,7 +239,12 @@ def _different(made: Sequence[Cut]) -> list[Cut]:
 
 
 def _rehearse(
-    training: Training, settings: Settings, micro: MicroBatch, observed: Observed, units: Sequence[Unit]
+    training: Training,
+    settings: Settings,
+    micro: MicroBatch,
+    observed: Observed,
+    units: Sequence[Unit],
+    away: Away | None,
 ) -> Rehearsed:
     hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
     watched = any(getattr(parameter, kind, None) for parameter in training.model.parameters() for kind in hooks)
@@ -230,7 +259,7 @@ def _rehearse(
             losses.sum().backward()  # type: ignore[no-untyped-call]
 
     written = [buffers_of(training.model, unit.writes) for unit in units]
-    return rehearse(training.model, units, written, body)
+    return rehearse(training.model, units, written, body, away.device if away else Device(), away)
 
 
 def _send_below(
@@ -242,27 +271,27 @@ def _send_below(
     found: Found,
     examined: Examined,
     chosen: Option,
+    away: Away | None,
 ) -> Spilled:
     """Send a model below and return what steps it; where that fails, the model has its values again."""
     made = chosen.cut
-    paged = _paged(training, made, examined.forms, chosen.room, examined.load.micros)
-    ceiling = budget.held + budget.device
-    if budget.dram is None:
-        ceiling += sum(paged.moved().values())
-    else:
-        ceiling += budget.dram
+    paged = _paged(training, made, examined.forms, chosen.room, examined.load.micros, budget.on)
+    if away is not None:
+        paged.value = away.value
     moved = paged.moved()
+    ceiling = math.inf if budget.on.apart else budget.held + budget.device
+    ceiling += sum(moved.values()) if budget.dram is None else budget.dram
     near = _near(moved, budget)
     keeper = None
     try:
         if checkpoint is None:
-            paged.below = _scratch(moved, near, folder)
+            paged.below = _scratch(moved, near, folder, budget.on)
             paged.send_below()
         else:
             lasting = frozenset(item for item in near if not item.passing)
             keeper = open_keeper(checkpoint, found, training, paged, lasting)
             if passing := {item: size for item, size in moved.items() if item.passing}:
-                paged.below = Apart(paged.below, _scratch(passing, near & passing.keys(), folder))
+                paged.below = Apart(paged.below, _scratch(passing, near & passing.keys(), folder, budget.on))
         return Spilled(training, settings, made, paged, examined.known, keeper, ceiling, budget.held)
     except BaseException:
         paged.bring_up()
@@ -281,12 +310,14 @@ def _weights(training: Training, forms: Mapping[int, Sequence[Form]]) -> dict[st
     }
 
 
-def _paged(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]], room: int, micros: int) -> Paged:
+def _paged(
+    training: Training, made: Cut, forms: Mapping[int, Sequence[Form]], room: int, micros: int, device: Device
+) -> Paged:
     """Give all objects their places."""
     parts = _parts(training, made, forms)
     gradients = {k: Gradients.of(part.parameters) for k, part in enumerate(parts[:-1])} if "g" in made.passing else {}
     inputs = {Object(k, "x", i): size for k, size in enumerate(made.inputs) for i in range(micros)}
-    return Paged(parts, training.optimizer, Regions(room), InMemory(), gradients, inputs)
+    return Paged(parts, training.optimizer, device.rooms(room), InMemory(device.under), device, gradients, inputs)
 
 
 def _parts(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]]) -> list[Part]:
@@ -296,11 +327,11 @@ def _parts(training: Training, made: Cut, forms: Mapping[int, Sequence[Form]]) -
     return [*parts, lay_out({name: named[name] for name in made.shared}, forms, pinned=True)]
 
 
-def _require_steady(training: Training, settings: Settings, micro: MicroBatch) -> None:
+def _require_steady(training: Training, settings: Settings, micro: MicroBatch, away: Away | None) -> None:
     """Refuse a model that gives other numbers the second time, where units are not tried out one by one."""
     losses: list[torch.Tensor] = []
     for _ in range(2):
-        try_out(training, settings, micro, losses)
+        try_out(training, settings, micro, away, losses)
     if not torch.equal(*losses):
         raise TrainingError(
             "the model gave other numbers when it was run again on the same input: it keeps a count, draws from a "
@@ -310,7 +341,11 @@ def _require_steady(training: Training, settings: Settings, micro: MicroBatch) -
 
 
 def try_out(
-    training: Training, settings: Settings, micro: MicroBatch, losses: list[torch.Tensor] | None = None
+    training: Training,
+    settings: Settings,
+    micro: MicroBatch,
+    away: Away | None = None,
+    losses: list[torch.Tensor] | None = None,
 ) -> Observed:
     """Run the pilot on a micro-batch; put its losses into a list."""
 
@@ -321,7 +356,7 @@ def try_out(
             losses.append(torch.nan_to_num(found.detach()))
 
     with without_caches(training.model), outside_the_heap():
-        return observe(training.model, forward)
+        return observe(training.model, forward, away)
 
 
 def _numbers(micro: MicroBatch) -> int:
@@ -334,8 +369,8 @@ def _near(moved: Mapping[Object, int], budget: Budget) -> frozenset[Object]:
     return frozenset(sizes) if budget.dram is None else choose(sizes, budget.dram)
 
 
-def _scratch(moved: Mapping[Object, int], near: frozenset[Object], folder: Path) -> Below:
+def _scratch(moved: Mapping[Object, int], near: frozenset[Object], folder: Path, device: Device) -> Below:
     """Make what lies below a training for objects that no commit names."""
-    memory = InMemory()
+    memory = InMemory(device.under)
     rest = {item: size for item, size in moved.items() if size and item not in near}
     return TwoLevels(memory, open_slots(folder, rest, copies=1), near) if rest else memory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lineshaft.core.memory import SpillFile, anonymous, pages
+from lineshaft.train.spill.device import Device
 from lineshaft.train.spill.stepping import step_seconds
 
 if TYPE_CHECKING:
@@ -64,28 +64,32 @@ def disk_rate(folder: Path, size: int = TRIED) -> Rate:
 
 
 @cache
-def memory_rate(size: int = TRIED) -> Rate:
-    """Measure copying from memory to memory; two times ``size`` is held meanwhile."""
-    one, other = anonymous(size), anonymous(size)
-
-    def copy() -> None:
-        memoryview(one)[:] = memoryview(other)
-
-    rate = size / _best(copy)
+def memory_rate(size: int, device: Device) -> Rate:
+    """Measure copying within a device's memory; two times ``size`` is held meanwhile."""
+    one, other = device.region(size), device.region(size)
+    rate = size / _best(lambda: device.copy(one, other), device)
     return Rate(rate, rate, shared=False)
 
 
-def step_rate(optimizer: torch.optim.Optimizer, budget: int) -> float:
+@cache
+def link_rate(size: int, device: Device) -> Rate:
+    """Measure copying to a device from the machine's memory, and back."""
+    one, other = device.region(size), device.under(size)
+    there, back = _best(lambda: device.copy(one, other), device), _best(lambda: device.copy(other, one), device)
+    return Rate(size / there, size / back, shared=False)
+
+
+def step_rate(optimizer: torch.optim.Optimizer, budget: int, device: Device) -> float:
     """Measure the optimizer's step: seconds for each byte of parameters; as many of them as fit a budget."""
-    return step_seconds(optimizer, min(TRIED, budget // 8))
+    return step_seconds(optimizer, min(TRIED, budget // 8), device)
 
 
-def _best(work: Callable[[], None]) -> float:
-    seconds = []
+def _best(work: Callable[[], None], device: Device | None = None) -> float:
+    own, seconds = device or Device(), []
     for _ in range(ROUNDS):
-        started = time.perf_counter()
+        started = own.mark()
         work()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(own.seconds(started, own.mark()))
     return max(min(seconds), 1e-9)
 
 

@@ -25,6 +25,7 @@ import torch
 
 from lineshaft.core.memory import give_back, private
 from lineshaft.train.spill.calls import tensors_of, without_caches
+from lineshaft.train.spill.draws import now, stand_at
 from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
 from lineshaft.train.spill.lines import Buffer, expected, require_onward, run_again, run_backward, run_forward
 from lineshaft.train.spill.unchanged import unchanged
@@ -33,6 +34,8 @@ from lineshaft.train.spill.units import paused_at
 if TYPE_CHECKING:
     from torch import nn
 
+    from lineshaft.train.spill.away import Away
+    from lineshaft.train.spill.device import Device
     from lineshaft.train.spill.pilot import Scope
     from lineshaft.train.spill.units import Unit
 
@@ -98,7 +101,12 @@ def from_pilot(root: Scope, units: Sequence[Unit]) -> Rehearsed:
 
 
 def rehearse(
-    model: nn.Module, units: Sequence[Unit], buffers: Sequence[list[Buffer]], body: Callable[[Line], None]
+    model: nn.Module,
+    units: Sequence[Unit],
+    buffers: Sequence[list[Buffer]],
+    body: Callable[[Line], None],
+    device: Device,
+    away: Away | None = None,
 ) -> Rehearsed:
     """Run a micro-batch through the units, and time each; the model and the random generators are left as they were.
 
@@ -110,6 +118,10 @@ def rehearse(
         For each unit, the buffers that it writes.
     body
         A micro-batch's forward pass, to its loss.
+    device
+        Where.
+    away
+        Where the parameters are, if they are not there yet.
 
     Raises
     ------
@@ -118,24 +130,27 @@ def rehearse(
 
     """
     line, timed, named = Line(body), list[Timed](), dict(model.named_parameters())
+    copied = away.copied if away else _copied
     shapes: list[list[torch.Tensor | None]] = []
     gradients = {name: parameter.grad for name, parameter in named.items()}
     model.zero_grad(set_to_none=True)
-    with unchanged(model), without_caches(model), paused_at(units):
+    read = {name for unit in units for name in unit.reads}
+    beside = [parameter for name, parameter in named.items() if name not in read] if device.apart else []
+    with unchanged(model), without_caches(model), paused_at(units), _brought(beside, copied):
         try:
-            started = time.perf_counter()
+            started = device.mark()
             stop = line.go()
             for number, unit in enumerate(units):
-                glue = time.perf_counter() - started
+                glue = device.seconds(started, device.mark())
                 call = expected(stop, number, units)
-                with _brought([named[name] for name in unit.reads]) as parameters:
-                    answer, own = _alone(unit, call, buffers[number], parameters, glue)
+                with _brought([named[name] for name in unit.reads], copied) as parameters:
+                    answer, own = _alone(unit, call, buffers[number], parameters, glue, device)
                 timed.append(own)
                 shapes.append(_nothing(call))
                 del call
-                started = time.perf_counter()
+                started = device.mark()
                 stop = line.go(answer)
-            tail = time.perf_counter() - started
+            tail = device.seconds(started, device.mark())
             stop = line.go() if isinstance(stop, Loss) else expected(stop, len(units), units)
             for number in reversed(range(len(units))):
                 if isinstance(stop, Backward) and stop.number == number:
@@ -177,12 +192,18 @@ def _kind(unit: Unit) -> object:
     return classes, unit.takes, unit.keeps, tuple(sizes)
 
 
+def _copied(parameter: nn.Parameter) -> torch.Tensor:
+    return parameter.data.clone()
+
+
 @contextmanager
-def _brought(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+def _brought(
+    parameters: list[nn.Parameter], copied: Callable[[nn.Parameter], torch.Tensor]
+) -> Iterator[list[nn.Parameter]]:
     """Bring parameters into memory for the time of the block, as a LOAD would."""
     before = [parameter.data for parameter in parameters]
     for parameter in parameters:
-        parameter.data = parameter.data.clone()
+        parameter.data = copied(parameter)
     try:
         yield parameters
     finally:
@@ -191,34 +212,37 @@ def _brought(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
 
 
 def _alone(
-    unit: Unit, call: Forward, buffers: list[Buffer], parameters: list[nn.Parameter], glue: float
+    unit: Unit, call: Forward, buffers: list[Buffer], parameters: list[nn.Parameter], glue: float, device: Device
 ) -> tuple[Answer, Timed]:
     """Run a unit forward, forward again and back."""
     give_back()
     answer, kept = run_forward(unit, call, buffers, graph=False, elsewhere=True)
-    random = torch.get_rng_state()
+    random = now()
     if kept is None:
-        started = _now()
+        started = _now(device)
         with torch.no_grad():
             unit.run(call.args, call.kwargs)
-        return answer, Timed(glue, max(0.0, _now() - started), 0.0, 0)
-    with _peak() as held:
-        started = _now()
+        return answer, Timed(glue, max(0.0, _now(device) - started), 0.0, 0)
+    with device.peak() if device.apart else _peak() as held:
+        started = _now(device)
         run_again(unit, kept, buffers)
-        forward = max(0.0, _now() - started)  # the system counts in ticks
+        forward = max(0.0, _now(device) - started)  # the system counts in ticks
         outputs = kept.graph[2]
         gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in outputs)
         del outputs
-        started = _now()
+        started = _now(device)
         run_backward(kept, Backward(call.number, gradients, {}))
-        backward = max(0.0, _now() - started)
+        backward = max(0.0, _now(device) - started)
     gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
-    torch.set_rng_state(random)
+    stand_at(random)
     return answer, Timed(glue, forward, backward, max(0, held() - unit.keeps - gradient))
 
 
-def _now() -> float:
+def _now(device: Device) -> float:
     """Return seconds that pass here, but for those of the system: memory is asked for once, and then used again."""
+    if device.apart:
+        device.sync()
+        return time.perf_counter()
     return time.perf_counter() - resource.getrusage(resource.RUSAGE_THREAD).ru_stime
 
 

@@ -70,6 +70,13 @@ class Slots:
         self.files[slot].write(self.offsets[item], content)
         self.current[item] = Copy(slot, xxhash.xxh3_64_intdigest(content) if len(self.files) > 1 else 0)
 
+    def lies(self, item: Object, size: int) -> None:
+        """Return no memory: it is in a file."""
+        del item, size
+
+    def changed(self, item: Object) -> None:
+        """Do nothing: what is in files changes by `write` only."""
+
     def whole(self, items: Collection[Object]) -> dict[Object, Region]:
         """Return objects as memory that the files stand behind: pages come when they are looked at."""
         mapped = {slot: memoryview(self.files[slot].mapped()) for slot in {self.current[item].slot for item in items}}

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from lineshaft.core.memory import give_back, resident, show_size
+from lineshaft.core.memory import give_back, show_size
 from lineshaft.errors import Diverged
-from lineshaft.train.batches import Batch, MicroBatch, call, cut
+from lineshaft.train.batches import Batch, MicroBatch, call, cut, on
 from lineshaft.train.in_memory import autocast, require_unreduced
 from lineshaft.train.program.actions import Action, Object, Program
 from lineshaft.train.program.place import place
 from lineshaft.train.program.validate import validate
 from lineshaft.train.spill.calls import tensors_of, without_caches
-from lineshaft.train.spill.draws import advance, distance
+from lineshaft.train.spill.draws import Moved, between, now, onward, stand_at
 from lineshaft.train.spill.execute import Executor, Trace
 from lineshaft.train.spill.line import Line, Loss
 from lineshaft.train.spill.lines import Buffer, Lines
@@ -73,9 +73,9 @@ class Spilled:
         settings: Settings,
         cut: Cut,
         paged: Paged,
-        words: dict[Any, int | None],
+        words: dict[Any, Moved | None],
         keeper: Keeper | None,
-        ceiling: int,
+        ceiling: float,
         held: int,
     ) -> None:
         self.training, self.settings, self.cut, self.paged = training, settings, cut, paged
@@ -88,7 +88,8 @@ class Spilled:
         self._written = [buffer for buffers in written for buffer in buffers]
         self._lines = Lines(cut.units, cut.shards, written, self._collect, elsewhere=cut.elsewhere)
         self._shared = [paged.parts[-1].parameters[name] for name in cut.shared]
-        self._executor = Executor(self._compute, self._load, self._write)
+        self._device = paged.device
+        self._executor = Executor(self._compute, self._load, self._write, self._device)
         self._before: dict[Object, bool] = {}
         self._programs: dict[Any, Program] = {}
         self._parts: dict[int, torch.Tensor] = {}  # number of a micro-batch -> its part of the loss
@@ -140,7 +141,7 @@ class Spilled:
         """Say, for people who watch, what is held where, and what was waited for."""
         sizes = {item: size for item, size in self.paged.moved().items() if size}
         near = sum(sizes[item] for item in self.paged.below.near(sizes))
-        tiers = {"held": resident() - self._held, "of it below": near, "on disk": sum(sizes.values()) - near}
+        tiers = {"held": self._device.held() - self._held, "of it below": near, "on disk": sum(sizes.values()) - near}
         held = ", ".join(f"{show_size(max(size, 0))} {name}" for name, size in tiers.items() if size > 0)
         return f", {held}, waited {self.traces[-1].stalled:.2f} s"
 
@@ -199,7 +200,7 @@ class Spilled:
             self.paged.forget()
             self.training.model.zero_grad(set_to_none=True)
         else:
-            torch.set_rng_state(end)
+            stand_at(end)
         return not self._void
 
     def _order(self, micros: int) -> Order:
@@ -226,26 +227,26 @@ class Spilled:
 
     def _starts(self, micros: Sequence[MicroBatch]) -> list[torch.Tensor | None]:
         """Return the random state that each micro-batch starts from; None: where the one before ends."""
-        state = torch.get_rng_state()
+        state = now()
         states = [state]
         for micro in micros[:-1]:
             words = None if self.by_micro else self._words(micro)
             if words is None:
                 self.by_micro = True
                 return [states[0], *[None] * (len(micros) - 1)]
-            states.append(advance(states[-1], words))
+            states.append(onward(states[-1], words))
         return list(states)
 
-    def _words(self, micro: MicroBatch) -> int | None:
+    def _words(self, micro: MicroBatch) -> Moved | None:
         """Return the draws of a micro-batch's forward pass; a new shape is tried out."""
         if (shapes := signature(micro)) not in self.words:
-            before = torch.get_rng_state()
+            before = now()
             order = tuple(Action("F", k, 0) for k in range(len(self.cut.shards)))
             with unchanged(self.training.model):
                 self._lines.begin([self._body(0, micro)], [before])
                 try:
                     self._executor.run(self._program(order))
-                    self.words[shapes] = distance(before, self._lines.paths[0].random)
+                    self.words[shapes] = between(before, self._lines.paths[0].random)
                 finally:
                     self._lines.close()
         return self.words[shapes]
@@ -255,8 +256,9 @@ class Spilled:
 
         def body(line: Line) -> None:
             training, settings = self.training, self.settings
+            here = on(micro, self._device.name)
             with autocast(training.device, settings.precision):
-                losses = settings.loss(call(training.model, micro.inputs), micro.target)
+                losses = settings.loss(call(training.model, here.inputs), here.target)
             require_unreduced(losses, micro.rows, self._where)
             part = (losses * micro.share.to(losses.device)).sum()
             self._parts[number] = part.detach().float().cpu()
@@ -295,11 +297,11 @@ class Spilled:
 
     def _tidy(self) -> None:
         """Hand back what the C library keeps of freed activations, but not so often that it is asked for again."""
-        now = time.monotonic()
-        if now - self._tidied > SHARE * self._tidying and resident() + self._coming > self._ceiling:
+        before = time.monotonic()
+        if before - self._tidied > SHARE * self._tidying and self._device.held() + self._coming > self._ceiling:
             give_back()
             self._tidied = time.monotonic()
-            self._tidying = self._tidied - now
+            self._tidying = self._tidied - before
 
     def _ready(self) -> bool:
         """Before anything is changed: say whether all drew what was foretold; refuse a loss that is no number."""

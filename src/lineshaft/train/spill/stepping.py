@@ -8,16 +8,18 @@ they must agree to the bit. The same trial says what is kept for a parameter, be
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from lineshaft.errors import TrainingError
+
+if TYPE_CHECKING:
+    from lineshaft.train.spill.device import Device
 
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23)  # sizes of a stand-in: each tells its dimension
 _STEPS = 3
@@ -145,7 +147,7 @@ def _instead(
         states += [dict(optimizer.state.pop(copy, {})) for copy in copies]
 
 
-def step_seconds(optimizer: torch.optim.Optimizer, size: int) -> float:
+def step_seconds(optimizer: torch.optim.Optimizer, size: int, device: Device) -> float:
     """Return the seconds that a step takes for each byte of parameters, tried out on copies of some, up to a size."""
     group = max(optimizer.param_groups, key=lambda one: sum(parameter.nbytes for parameter in one["params"]))
     options = {name: value for name, value in group.items() if name != "params"}
@@ -158,10 +160,10 @@ def step_seconds(optimizer: torch.optim.Optimizer, size: int) -> float:
         return 0.0
     with _instead(optimizer, group, copies):
         optimizer.step()  # makes what is kept
-        started = time.perf_counter()
+        started = device.mark()
         for _ in range(_STEPS):
             optimizer.step()
-        seconds = (time.perf_counter() - started) / _STEPS
+        seconds = device.seconds(started, device.mark()) / _STEPS
     group.update(options)
     return seconds / sum(copy.nbytes for copy in copies)
 

@@ -36,6 +36,8 @@ class Machine:
     ----------
     disk, memory
         How fast they are.
+    link
+        How fast the device's memory is filled from the machine's; where that is one memory, by copying within it.
     step
         Seconds of the optimizer for each byte of parameters.
 
@@ -43,6 +45,7 @@ class Machine:
 
     disk: Rate
     memory: Rate
+    link: Rate
     step: float
 
 
@@ -143,7 +146,7 @@ def _costs(
         norm=CLIPPING * sum(gradients) / machine.memory.read,
         shared=machine.disk.shared,
         near=near,
-        near_rate=machine.memory.read,
+        near_rate=min(machine.link.read, machine.link.write),
     )
 
 
