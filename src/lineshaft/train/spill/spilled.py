@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.paged import Paged, Part
 
 SHARE = 20  # of the time, one part in so many may go into handing freed memory back
-TRACES = 16  # steps whose traces are kept
 SETTLING = 3  # steps after which the C library's heap has found its form
 
 
@@ -82,7 +81,7 @@ class Spilled:
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
         clipped = settings.clip is not None or training.scaler.is_enabled()
         self.together = Together(training.model, training.scaler, settings.clip) if clipped else None
-        self.traces: deque[Trace] = deque(maxlen=TRACES)
+        self.traces: deque[Trace] = deque(maxlen=1)  # of the last step: a trace is as large as its program
         self._steps = 0
         written = [buffers_of(training.model, unit.writes) for unit in cut.units]
         self._written = [buffer for buffers in written for buffer in buffers]
