@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lineshaft.core.heap import tight_heap
 from lineshaft.core.memory import available, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train import randomness
 from lineshaft.train.batches import read_batch
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.handover import Checkpoint, Found, furthest
+from lineshaft.train.loaded import load
 from lineshaft.train.loop import require_cpu
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
@@ -92,7 +94,7 @@ class Plan:
         best, *others = self.options
         lines = [f"{best.name}: {_seconds(best.priced.seconds)} a step, {show_size(best.memory)}", *_details(best)]
         for number, one in enumerate(others):
-            over = f": over the budget of {show_size(self.budget)}" if one.cut.least > self.budget else ""
+            over = "" if one.cut.fits(self.budget) else f": over the budget of {show_size(self.budget)}"
             what = "next" if not number else "else"
             lines.append(f"{what}: {one.name}, {_seconds(one.priced.seconds)} a step, {show_size(one.memory)}{over}")
         lines.append(f"the least that works: {show_size(self.least, up=True)}")
@@ -154,9 +156,10 @@ def plan(
         def make() -> Any:
             return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed))
 
+        load()
         budget = Budget.of(given)
         home = disk_folder(spill)
-        with cradled(make, home) as training:
+        with tight_heap(budget.device), cradled(make, home) as training:
             group = [read_batch(batch, "the batch to plan for")] * accumulate
             found = examine(training, group, settings, budget, home)
     return Plan(found.options, given, budget.device, found.least)
@@ -182,6 +185,7 @@ def within(
             f"and lie in its folder; leave spill= out"
         )
     given = memory if plan is None else plan.memory
+    load()
     budget = Budget.of(given)
     way = None if plan is None else plan.way
     with Checkpoints.alone(checkpoint) as own:
@@ -194,7 +198,7 @@ def within(
                 stored.put_into(training, watcher, data)
             return training
 
-        with _only_here():
+        with _only_here(), tight_heap(budget.device):
             spilled, examined = make_below(going_on, data, settings, budget, spill, own, found, way)
             found.commits = ()  # who goes on from them has them
             with spilled:

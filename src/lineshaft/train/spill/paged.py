@@ -20,9 +20,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lineshaft.core.memory import Region, Regions, anonymous, in_another_heap, outside_the_heap, pages
+from lineshaft.core.heap import in_another_heap, outside_the_heap
+from lineshaft.core.memory import Region, Regions, anonymous, pages
 from lineshaft.errors import StorageError, TrainingError
 from lineshaft.train.program.actions import LASTING, Object
+from lineshaft.train.spill.cradle import leave
 from lineshaft.train.spill.passing import Gradients, Inputs
 from lineshaft.train.spill.places import Place, contiguous, lay, strides
 from lineshaft.train.spill.stepping import Form, only
@@ -154,6 +156,7 @@ class Paged:
             if (item.what == "p" or made or fill is not None) and (kept or not part.pinned):
                 self.below.write(item, memoryview(region))
             self._bind(item, region)
+            leave()
             if not part.pinned:
                 self._drop(item)
 

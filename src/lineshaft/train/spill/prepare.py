@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lineshaft.core.memory import Regions, give_back, in_another_heap, outside_the_heap, parse_size, resident
+from lineshaft.core.heap import give_back, in_another_heap, outside_the_heap, tight_heap
+from lineshaft.core.memory import Regions, parse_size, resident
 from lineshaft.errors import TrainingError, UsageError
 from lineshaft.train.batches import Batch, MicroBatch, call
 from lineshaft.train.batches import cut as cut_batch
@@ -142,7 +143,7 @@ def make_below(
     with cradled(make, home) as training:
         peeked = Peeked(data, settings.accumulate)
         examined = examine(training, peeked.group, settings, budget, home)
-        fitting = [one for one in examined.options if one.cut.least <= budget.device]
+        fitting = [one for one in examined.options if one.cut.fits(budget.device)]
         chosen = next((one for one in fitting if one.cut.way == way), fitting[0])
         spilled = _send_below(training, settings, budget, home, checkpoint, found, examined, chosen)
         spilled.peeked = peeked
@@ -182,12 +183,14 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
     load = Load(observed, _weights(training, forms), len(micros), words, together)
     smallest = least(load)
     require_room(smallest, budget.device, load)
-    made = _different([cut(load, budget.device, way) for way in load.ways])
-    fitting = [one.units for one in made if one.units and one.least <= budget.device]
+    made = _cuts(load, budget.device)
+    fitting = [one.units for one in made if one.units and one.fits(budget.device)]
     # Also where nothing need be cut: a model that does not stand it, or gives other numbers, is known before training.
     units = [] if load.observed.obstacle else max(fitting or [cut(load, 0).units], key=len)
     try:
         rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units))
+        made = _cuts(load, budget.device, rehearsed.scratch)
+        smallest = replace(smallest, scratch=_scratch_of(training, settings, micro, observed, smallest, rehearsed))
     except NotInShards as error:
         load = replace(load, observed=replace(observed, obstacle=str(error)))
         smallest = least(load)
@@ -196,6 +199,7 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
         made, rehearsed = [smallest], from_pilot(observed.root, [])
     if load.observed.obstacle:
         _require_steady(training, settings, micro)
+    require_room(smallest, budget.device, load)
     step = in_another_heap(lambda: step_rate(training.optimizer, budget.device))
     most = tried(budget.device)
     machine = Machine(disk_rate(folder, most), memory_rate(most), step)
@@ -204,14 +208,33 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
     for one in made:
         sizes = _paged(training, one, forms, 0, len(micros)).moved()
         near = _near(sizes, budget)
-        options.append(option(one, budget.device, sizes, load.weights, rehearsed, machine, len(micros), together, near))
+        facts = sizes, load.weights, rehearsed, machine, len(micros), together, near
+        options.append(option(one, budget.device, resident() - budget.held, *facts))
     known: dict[Any, int | None] = {} if words is None else {signature(micro): words}
     return Examined(load, forms, ranked(options, budget.device), known, smallest.least)
+
+
+def _cuts(load: Load, budget: int, scratch: int = 0) -> list[Cut]:
+    """Cut a model for a budget, of which units need some for the time of their run, in all ways there are."""
+    return _different([replace(cut(load, budget - scratch, way), scratch=scratch) for way in load.ways])
 
 
 def _different(made: Sequence[Cut]) -> list[Cut]:
     """Leave out a way that is another by a longer name: in one shard, all there is, nothing is made again."""
     return [one for one in made if one.way == "resident" or len(one.shards) > 1 or one.least < made[0].least]
+
+
+def _scratch_of(
+    training: Training, settings: Settings, micro: MicroBatch, observed: Observed, made: Cut, rehearsed: Rehearsed
+) -> int:
+    """Return the bytes that some unit of a cut needs for the time of its run; they are tried out if others were."""
+    if len(made.units) in {0, len(rehearsed.units)}:
+        return rehearsed.scratch
+    try:
+        with tight_heap(made.least):
+            return in_another_heap(lambda: _rehearse(training, settings, micro, observed, made.units)).scratch
+    except NotInShards:
+        return rehearsed.scratch
 
 
 def _rehearse(

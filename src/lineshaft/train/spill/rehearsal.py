@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lineshaft.core.memory import give_back, private
+from lineshaft.core.heap import give_back
+from lineshaft.core.memory import private
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
 from lineshaft.train.spill.lines import Buffer, expected, require_onward, run_again, run_backward, run_forward
@@ -73,6 +74,11 @@ class Rehearsed:
     units: Sequence[Unit]
     timed: Sequence[Timed]
     tail: float
+
+    @property
+    def scratch(self) -> int:
+        """Bytes that some unit needs beside its graph and its gradients."""
+        return max((timed.extra for timed in self.timed), default=0)
 
     def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
         """Return what is known of other units of the same model: of each, what the calls in it take."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from lineshaft.core.memory import give_back, resident, show_size
+from lineshaft.core.heap import give_back
+from lineshaft.core.memory import resident, show_size
 from lineshaft.errors import Diverged
 from lineshaft.train.batches import Batch, MicroBatch, call, cut
 from lineshaft.train.in_memory import autocast, require_unreduced
