@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train.spill.places import aligned
+from lineshaft.train.spill.rehearsal import NOISE
 from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Way = Literal["resident", "checkpointed", "spilled"]
 WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")
-NOISE = 1 << 18  # bytes by which what is measured before training differs from one time to the next
 ROTATING = 3
 STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of its step
 SLACK = 0.5  # of activations and gradients

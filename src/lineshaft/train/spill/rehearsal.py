@@ -27,7 +27,7 @@ from lineshaft.core.heap import give_back
 from lineshaft.core.memory import private
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
-from lineshaft.train.spill.lines import Buffer, expected, require_onward, run_again, run_backward, run_forward
+from lineshaft.train.spill.lines import Buffer, Kept, expected, require_onward, run_again, run_backward, run_forward
 from lineshaft.train.spill.unchanged import unchanged
 from lineshaft.train.spill.units import paused_at
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Scope
     from lineshaft.train.spill.units import Unit
 
-LOOK = 0.001  # seconds between looks at memory
+LOOK = 0.0002  # seconds between looks at memory
+NOISE = 1 << 18  # bytes below which what is seen of memory says nothing
 WHAT = ("glue", "forward", "backward")
 GLUE = 2.0  # backward of the code between units, against its forward
 
@@ -77,8 +78,9 @@ class Rehearsed:
 
     @property
     def scratch(self) -> int:
-        """Bytes that some unit needs beside its graph and its gradients."""
-        return max((timed.extra for timed in self.timed), default=0)
+        """Bytes that some unit needs beside its graph and its gradients; 0 where they are too few to be sure."""
+        most = max((timed.extra for timed in self.timed), default=0)
+        return most if most > NOISE else 0
 
     def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
         """Return what is known of other units of the same model: of each, what the calls in it take."""
@@ -124,6 +126,7 @@ def rehearse(
 
     """
     line, timed, named = Line(body), list[Timed](), dict(model.named_parameters())
+    extra: dict[object, int] = {}
     shapes: list[list[torch.Tensor | None]] = []
     gradients = {name: parameter.grad for name, parameter in named.items()}
     model.zero_grad(set_to_none=True)
@@ -135,8 +138,11 @@ def rehearse(
                 glue = time.perf_counter() - started
                 call = expected(stop, number, units)
                 with _brought([named[name] for name in unit.reads]) as parameters:
-                    answer, own = _alone(unit, call, buffers[number], parameters, glue)
-                timed.append(own)
+                    answer, kept, own = _alone(unit, call, buffers[number], glue)
+                    if (kind := _kind(unit)) not in extra:
+                        extra[kind] = 0 if kept is None else _extra(unit, kept, buffers[number], parameters)
+                    del kept
+                timed.append(replace(own, extra=extra[kind]))
                 shapes.append(_nothing(call))
                 del call
                 started = time.perf_counter()
@@ -196,10 +202,8 @@ def _brought(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
             parameter.data, parameter.grad = value, None
 
 
-def _alone(
-    unit: Unit, call: Forward, buffers: list[Buffer], parameters: list[nn.Parameter], glue: float
-) -> tuple[Answer, Timed]:
-    """Run a unit forward, forward again and back."""
+def _alone(unit: Unit, call: Forward, buffers: list[Buffer], glue: float) -> tuple[Answer, Kept | None, Timed]:
+    """Run a unit forward, forward again and back, and return what it needs to run once more."""
     give_back()
     answer, kept = run_forward(unit, call, buffers, graph=False, elsewhere=True)
     random = torch.get_rng_state()
@@ -207,20 +211,34 @@ def _alone(
         started = _now()
         with torch.no_grad():
             unit.run(call.args, call.kwargs)
-        return answer, Timed(glue, max(0.0, _now() - started), 0.0, 0)
-    with _peak() as held:
-        started = _now()
-        run_again(unit, kept, buffers)
-        forward = max(0.0, _now() - started)  # the system counts in ticks
-        outputs = kept.graph[2]
-        gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in outputs)
-        del outputs
-        started = _now()
-        run_backward(kept, Backward(call.number, gradients, {}))
-        backward = max(0.0, _now() - started)
-    gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
+        return answer, None, Timed(glue, max(0.0, _now() - started), 0.0, 0)
+    started = _now()
+    run_again(unit, kept, buffers)
+    forward = max(0.0, _now() - started)  # the system counts in ticks
+    started = _now()
+    _back(kept)
+    backward = max(0.0, _now() - started)
     torch.set_rng_state(random)
-    return answer, Timed(glue, forward, backward, max(0, held() - unit.keeps - gradient))
+    return answer, kept, Timed(glue, forward, backward, 0)
+
+
+def _back(kept: Kept) -> None:
+    gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in kept.graph[2])
+    run_backward(kept, Backward(kept.call.number, gradients, {}))
+
+
+def _extra(unit: Unit, kept: Kept, buffers: list[Buffer], parameters: list[nn.Parameter]) -> int:
+    """Return the bytes that a unit needs beside its graph and its gradients, now that its kernels are loaded."""
+    random = torch.get_rng_state()
+    for parameter in parameters:
+        parameter.grad = None
+    give_back()
+    with _peak() as held:
+        run_again(unit, kept, buffers)
+        _back(kept)
+    torch.set_rng_state(random)
+    gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
+    return max(0, held() - unit.keeps - gradient)
 
 
 def _now() -> float:
