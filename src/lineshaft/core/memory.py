@@ -8,7 +8,6 @@ memory would push out what others use, and be counted twice.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import math
 import mmap
@@ -16,24 +15,18 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from lineshaft.core.durable import crash_point, disk_operation, make_folder, sync_folder
 from lineshaft.errors import IntegrityError, StorageError, UsageError
 
-Result = TypeVar("Result")
 PAGE = 4096
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*\Z", re.IGNORECASE)
-_C = ctypes.CDLL(None) if sys.platform == "linux" else None
-_trim, _tune = getattr(_C, "malloc_trim", None), getattr(_C, "mallopt", None)
-_MAPPED_FROM, _TRIMMED_FROM = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 _DROP = getattr(os, "POSIX_FADV_DONTNEED", None)
 _LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
 _UNCOUNTED = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE: Python names it from 3.13 on
@@ -86,38 +79,6 @@ def private() -> int:
     """Return the bytes among them that no file stands behind: of those, no disk can take any."""
     held, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3]
     return (int(held) - int(shared)) * PAGE
-
-
-def give_back() -> None:
-    """Give memory that the C library keeps for later back to the system, where it can do that (glibc)."""
-    if _trim is not None:
-        _trim(0)
-
-
-@contextmanager
-def outside_the_heap() -> Iterator[None]:
-    """Let large blocks that are asked for inside the block be mapped one by one, where the C library can do that.
-
-    Work of many sizes at once, once, would leave a heap that all later work is spread over. Mapping costs time, so
-    afterwards blocks come from the heap again, as they would have with the library's own rule after a while.
-    """
-    if _tune is not None:
-        _tune(_MAPPED_FROM, PAGE * 16)
-    try:
-        yield
-    finally:
-        if _tune is not None:
-            _tune(_MAPPED_FROM, 1 << 22)  # larger blocks come and go as they are: a heap keeps holes of their sizes
-            _tune(_TRIMMED_FROM, 1 << 22)  # of heaps that threads leave behind, `give_back` takes all but so much
-
-
-def in_another_heap(work: Callable[[], Result]) -> Result:
-    """Run work in a thread of its own, so that what it leaves lies in another heap of the C library than this one's.
-
-    Small things that outlive large ones beside them keep the room of those from being used as a whole again.
-    """
-    with ThreadPoolExecutor(1, "lineshaft-heap") as pool:
-        return pool.submit(work).result()
 
 
 Region = memoryview | mmap.mmap

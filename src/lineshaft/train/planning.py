@@ -23,6 +23,7 @@ from lineshaft.train import randomness
 from lineshaft.train.batches import read_batch
 from lineshaft.train.checkpoint import Checkpoints
 from lineshaft.train.handover import Checkpoint, Found, furthest
+from lineshaft.train.loaded import load
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.program.picture import diagram, gantt
@@ -92,7 +93,7 @@ class Plan:
         best, *others = self.options
         lines = [f"{best.name}: {_seconds(best.priced.seconds)} a step, {show_size(best.memory)}", *_details(best)]
         for number, one in enumerate(others):
-            over = f": over the budget of {show_size(self.budget)}" if one.cut.least > self.budget else ""
+            over = "" if one.cut.fits(self.budget) else f": over the budget of {show_size(self.budget)}"
             what = "next" if not number else "else"
             lines.append(f"{what}: {one.name}, {_seconds(one.priced.seconds)} a step, {show_size(one.memory)}{over}")
         lines.append(f"the least that works: {show_size(self.least, up=True)}")
@@ -154,6 +155,7 @@ def plan(
         def make() -> Any:
             return begin(factory, optimizer, schedule, precision, seed, settings.facts(seed), kind=device.kind)
 
+        load()
         budget = Budget.of(given, device)
         home = disk_folder(spill)
         with budget.kept(), cradled(make, home, device) as (training, away):
@@ -183,6 +185,7 @@ def within(
             f"and lie in its folder; leave spill= out"
         )
     given = memory if plan is None else plan.memory
+    load()
     budget = Budget.of(given, device or Device())
     way = None if plan is None else plan.way
     with Checkpoints.alone(checkpoint) as own:

@@ -59,7 +59,7 @@ class Object(NamedTuple):
         return cls(int(shard), what, int(micro or -1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Action:
     """One action.
 
@@ -110,7 +110,7 @@ class Action:
         return f"{self.kind}{shard}{_dotted(self.micro)}{self.what or ''}{mark}{drops}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """What an action took, or is expected to take: seconds on the clock of its step, and bytes moved."""
 

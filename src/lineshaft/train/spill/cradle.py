@@ -26,6 +26,7 @@ from lineshaft.errors import StorageError
 
 LEAST = 1 << 16  # bytes: smaller parameters stay in memory
 PAUSE = 0.005  # seconds between looks at what is touched
+_open: list[Cradle] = []
 CHUNK = 1 << 30  # bytes mapped at a time, of addresses: each mapping costs a file handle
 
 
@@ -55,6 +56,7 @@ class Cradle:
         self._end, self._mapped = 0, 0
         self._known: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # by id, while they live
         self._maps: list[mmap.mmap] = []
+        _open.append(self)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._leave, name="lineshaft-cradle", daemon=True)
         self._thread.start()
@@ -70,6 +72,7 @@ class Cradle:
 
     def close(self) -> None:
         """Let go of the file; nobody may look at a parameter that is still there."""
+        _open.remove(self)
         self._over.set()
         self._thread.join()
         self._maps = []
@@ -81,6 +84,7 @@ class Cradle:
             return
         if nn.parameter.is_lazy(parameter) or id(parameter) in self._known or not parameter.is_contiguous():
             return
+        self.leave()
         region = self._more(parameter.nbytes)
         view = torch.frombuffer(region, dtype=torch.uint8).view(parameter.dtype)
         view = view.view(parameter.shape)
@@ -110,8 +114,18 @@ class Cradle:
         self._file.truncate(self._mapped)
         self._maps.append(mmap.mmap(self._file.fileno(), self._mapped - self._end, offset=self._end))
 
+    def leave(self) -> None:
+        """Unmap what was touched: it is in the page cache, and comes back when it is looked at."""
+        for region in tuple(self._maps):
+            region.madvise(mmap.MADV_DONTNEED)
+
     def _leave(self) -> None:
-        """Unmap what was touched, again and again: it is in the page cache, and comes back when it is looked at."""
+        """Unmap what is touched within one call, of a module or a factory, that takes long."""
         while not self._over.wait(PAUSE):
-            for region in tuple(self._maps):
-                region.madvise(mmap.MADV_DONTNEED)
+            self.leave()
+
+
+def leave() -> None:
+    """Unmap what was touched of all parameters that are being made; on a busy machine no thread comes in time."""
+    for cradle in tuple(_open):
+        cradle.leave()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train.spill.places import aligned
+from lineshaft.train.spill.rehearsal import NOISE
 from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Cut:
         For each shard, bytes of what its units are called with on one micro-batch, where that passes through objects.
     obstacle
         Why there is no other way; "" where there may be.
+    scratch
+        Bytes that some unit was seen to need, for the time of its run, beside its graph and its gradients.
 
     """
 
@@ -101,6 +104,7 @@ class Cut:
     passing: str = ""
     inputs: Sequence[int] = ()
     obstacle: str = ""
+    scratch: int = 0
 
     @property
     def least(self) -> int:
@@ -112,20 +116,24 @@ class Cut:
         """The budget from which nothing waits for room that could be there."""
         return self.held(ROTATING * self.largest)
 
-    def held(self, room: int) -> int:
-        """Return the bytes that training holds with so much room for objects."""
-        needed = self.fixed + self.slack + room
-        return needed + min(int(needed * SPARE / (1 - SPARE)), MOST_SPARE)
+    def fits(self, budget: int) -> bool:
+        """Say whether a budget is enough."""
+        return self.least <= budget + NOISE * bool(self.scratch)
 
-    def room(self, budget: int, extra: int = 0) -> int:
-        """Return the bytes for objects that a budget leaves, and those of the largest shard at least.
+    def held(self, room: int, beside: int = 0) -> int:
+        """Return the bytes that training holds with so much room for objects.
 
-        ``extra``: bytes that units need for the time of their run.
+        ``beside``: what is known of those that the spare ones are for.
         """
+        needed = self.fixed + self.slack + self.scratch + room
+        return needed + max(min(int(needed * SPARE / (1 - SPARE)), MOST_SPARE), beside)
+
+    def room(self, budget: int, beside: int = 0) -> int:
+        """Return the bytes for objects that a budget leaves, and those of the largest shard at least."""
         if self.way != "spilled":
             return 0
-        spared = budget - min(int(SPARE * budget), MOST_SPARE) - self.fixed - self.slack - extra
-        return max(spared, self.largest)
+        spare = max(min(int(SPARE * budget), MOST_SPARE), beside)
+        return max(budget - spare - self.fixed - self.slack - self.scratch, self.largest)
 
 
 @dataclass(frozen=True)
@@ -197,10 +205,10 @@ def require_room(best: Cut, budget: int, load: Load) -> None:
         The message names the least budget that works.
 
     """
-    if best.least > budget:
+    if not best.fits(budget):
         raise UsageError(
             f"a budget of {show_size(budget)} is too small: the least that works is "
-            f"{show_size(best.least, up=True)}, of which {show_size(best.fixed)} are activations, gradients and shared "
+            f"{show_size(best.least, up=True)}, of which {show_size(best.fixed + best.scratch)} are activations, gradients and shared "
             f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
             f"(the step tried out had {load.micros} of them){_why_whole(load)}"
         )

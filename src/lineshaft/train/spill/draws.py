@@ -19,7 +19,8 @@ WORDS = 624
 _PHILOX = struct.Struct("<Qq")  # seed, count (Salmon, Moraes, Dror and Shaw 2011)
 _CPU = len(torch.get_rng_state())
 _HEAD = struct.Struct("<QiiQ")  # seed, words left before the next twist, seeded, number of the next word
-_LOOK = 1 << 20  # words looked through at once
+_AHEAD = 4  # words by which a place is known
+_LOOK = 1 << 14  # words looked through at once: a few hundred KB
 
 
 def advance(state: torch.Tensor, words: int) -> torch.Tensor:
@@ -38,18 +39,14 @@ def distance(before: torch.Tensor, after: torch.Tensor, most: int = 1 << 28) -> 
     """
     if torch.equal(before, after):
         return 0
-    wanted = _numpy(after)
-    twister = _numpy(before)
-    ahead = wanted.random_raw(4)
-    passed = 0
-    while passed < most:
-        words = twister.random_raw(_LOOK)
-        words = np.concatenate([words, _peek(twister, 3)])
+    twister, ahead = _numpy(before), _numpy(after).random_raw(_AHEAD)
+    words = twister.random_raw(_AHEAD - 1)
+    for passed in range(0, most, _LOOK):
+        words = np.concatenate([words[1 - _AHEAD :], twister.random_raw(_LOOK)])
         for place in np.flatnonzero(words[:_LOOK] == ahead[0]):
             found = passed + int(place)
-            if np.array_equal(words[place : place + 4], ahead) and torch.equal(advance(before, found), after):
+            if np.array_equal(words[place : place + _AHEAD], ahead) and torch.equal(advance(before, found), after):
                 return found
-        passed += _LOOK
     return None
 
 
@@ -106,12 +103,6 @@ def _philox(state: torch.Tensor) -> tuple[int, int]:
         return 0, 0
     seed, count = _PHILOX.unpack(state[_CPU:].numpy().tobytes())
     return int(seed), int(count)
-
-
-def _peek(twister: np.random.MT19937, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    copy = np.random.MT19937()
-    copy.state = twister.state
-    return copy.random_raw(count)
 
 
 def _numpy(state: torch.Tensor) -> np.random.MT19937:

@@ -19,9 +19,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lineshaft.core.memory import in_another_heap, outside_the_heap, pages
+from lineshaft.core.heap import in_another_heap, outside_the_heap
+from lineshaft.core.memory import pages
 from lineshaft.errors import StorageError, TrainingError
 from lineshaft.train.program.actions import LASTING, Object
+from lineshaft.train.spill.cradle import leave
 from lineshaft.train.spill.device import Device, Rooms
 from lineshaft.train.spill.passing import Gradients, Inputs
 from lineshaft.train.spill.places import Place, Region, contiguous, flat, lay, nothing, strides
@@ -164,6 +166,7 @@ class Paged:
             if (item.what == "p" or made or fill is not None) and (kept or not part.pinned):
                 self.device.send(self.below, item, region)
             self._bind(item, region)
+            leave()
             if not part.pinned:
                 self.device.settle()
                 self._drop(item)

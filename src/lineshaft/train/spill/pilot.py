@@ -30,11 +30,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lineshaft.core.memory import give_back, resident
+from lineshaft.core.heap import give_back
+from lineshaft.core.memory import resident
 from lineshaft.errors import TrainingError
 from lineshaft.train import randomness
 from lineshaft.train.spill import draws
 from lineshaft.train.spill.calls import original, taken_over, tensors_of, version
+from lineshaft.train.spill.cradle import leave
 from lineshaft.train.spill.spans import Spans
 from lineshaft.train.spill.unchanged import unchanged
 from lineshaft.train.spill.written import Written
@@ -73,7 +75,7 @@ ABOUT = frozenset(
         "__len__",
     ]
 )
-GROWTH = 16 << 20  # bytes by which the process may grow before freed memory is handed back
+GROWTH = 1 << 22  # bytes by which the process may grow before freed memory is handed back
 
 
 @dataclass(eq=False)
@@ -382,6 +384,7 @@ class _Watch:
     def tidy(self) -> None:
         """Hand back what was freed: the C library keeps a forward pass's memory in pieces around what still lives."""
         if resident() - self.held > GROWTH:
+            leave()
             give_back()
             self.held = resident()
 

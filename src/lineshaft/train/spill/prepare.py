@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lineshaft.core.memory import give_back, in_another_heap, outside_the_heap, parse_size
+from lineshaft.core.heap import give_back, in_another_heap, outside_the_heap, tight_heap
+from lineshaft.core.memory import parse_size
 from lineshaft.errors import TrainingError, UsageError
 from lineshaft.train.batches import Batch, MicroBatch, call, on
 from lineshaft.train.batches import cut as cut_batch
@@ -87,9 +88,11 @@ class Budget:
         dram = memory.get("dram")
         return cls(parse_size(memory["device"]), None if dram is None else parse_size(dram), device.held(), device)
 
-    def kept(self) -> AbstractContextManager[None]:
-        """See to it inside the block that it is kept to, where the device can."""
-        return self.on.capped(self.held + self.device)
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """See to it inside the block that it is kept to: by the device, where it can, and by the C library's heaps."""
+        with self.on.capped(self.held + self.device), tight_heap(self.device):
+            yield
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def make_below(
     with cradled(make, home, budget.on) as (training, away):
         peeked = Peeked(data, settings.accumulate)
         examined = examine(training, peeked.group, settings, budget, home, away)
-        fitting = [one for one in examined.options if one.cut.least <= budget.device]
+        fitting = [one for one in examined.options if one.cut.fits(budget.device)]
         chosen = next((one for one in fitting if one.cut.way == way), fitting[0])
         spilled = _send_below(training, settings, budget, home, checkpoint, found, examined, chosen, away)
         spilled.peeked = peeked
@@ -205,12 +208,15 @@ def examine(
     load = Load(observed, _weights(training, forms), len(micros), words, together)
     smallest = least(load)
     require_room(smallest, budget.device, load)
-    made = _different([cut(load, budget.device, way) for way in load.ways])
-    fitting = [one.units for one in made if one.units and one.least <= budget.device]
+    made = _cuts(load, budget.device)
+    fitting = [one.units for one in made if one.units and one.fits(budget.device)]
     # Also where nothing need be cut: a model that does not stand it, or gives other numbers, is known before training.
     units = [] if load.observed.obstacle else max(fitting or [cut(load, 0).units], key=len)
     try:
         rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units, away))
+        made = _cuts(load, budget.device, rehearsed.scratch)
+        scratch = _scratch_of(training, settings, micro, observed, smallest, rehearsed, away)
+        smallest = replace(smallest, scratch=scratch)
     except NotInShards as error:
         load = replace(load, observed=replace(observed, obstacle=str(error)))
         smallest = least(load)
@@ -219,6 +225,7 @@ def examine(
         made, rehearsed = [smallest], from_pilot(observed.root, [])
     if load.observed.obstacle:
         _require_steady(training, settings, micro, away)
+    require_room(smallest, budget.device, load)
     step = in_another_heap(lambda: step_rate(training.optimizer, budget.device, budget.on))
     most = tried(budget.device)
     memory = memory_rate(most, budget.on)
@@ -228,14 +235,39 @@ def examine(
     for one in made:
         sizes = _paged(training, one, forms, 0, len(micros), budget.on).moved()
         near = _near(sizes, budget)
-        options.append(option(one, budget.device, sizes, load.weights, rehearsed, machine, len(micros), together, near))
+        facts = sizes, load.weights, rehearsed, machine, len(micros), together, near
+        options.append(option(one, budget.device, budget.on.held() - budget.held, *facts))
     known: dict[Any, Moved | None] = {} if words is None else {signature(micro): words}
     return Examined(load, forms, ranked(options, budget.device), known, smallest.least)
+
+
+def _cuts(load: Load, budget: int, scratch: int = 0) -> list[Cut]:
+    """Cut a model for a budget, of which units need some for the time of their run, in all ways there are."""
+    return _different([replace(cut(load, budget - scratch, way), scratch=scratch) for way in load.ways])
 
 
 def _different(made: Sequence[Cut]) -> list[Cut]:
     """Leave out a way that is another by a longer name: in one shard, all there is, nothing is made again."""
     return [one for one in made if one.way == "resident" or len(one.shards) > 1 or one.least < made[0].least]
+
+
+def _scratch_of(
+    training: Training,
+    settings: Settings,
+    micro: MicroBatch,
+    observed: Observed,
+    made: Cut,
+    rehearsed: Rehearsed,
+    away: Away | None,
+) -> int:
+    """Return the bytes that some unit of a cut needs for the time of its run; they are tried out if others were."""
+    if len(made.units) in {0, len(rehearsed.units)}:
+        return rehearsed.scratch
+    try:
+        with tight_heap(made.least):
+            return in_another_heap(lambda: _rehearse(training, settings, micro, observed, made.units, away)).scratch
+    except NotInShards:
+        return rehearsed.scratch
 
 
 def _rehearse(

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lineshaft.core.memory import give_back, private
+from lineshaft.core.heap import give_back
+from lineshaft.core.memory import private
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.draws import now, stand_at
 from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
-from lineshaft.train.spill.lines import Buffer, expected, require_onward, run_again, run_backward, run_forward
+from lineshaft.train.spill.lines import Buffer, Kept, expected, require_onward, run_again, run_backward, run_forward
 from lineshaft.train.spill.unchanged import unchanged
 from lineshaft.train.spill.units import paused_at
 
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Scope
     from lineshaft.train.spill.units import Unit
 
-LOOK = 0.001  # seconds between looks at memory
+LOOK = 0.0002  # seconds between looks at memory
+NOISE = 1 << 18  # bytes below which what is seen of memory says nothing
 WHAT = ("glue", "forward", "backward")
 GLUE = 2.0  # backward of the code between units, against its forward
 
@@ -76,6 +78,12 @@ class Rehearsed:
     units: Sequence[Unit]
     timed: Sequence[Timed]
     tail: float
+
+    @property
+    def scratch(self) -> int:
+        """Bytes that some unit needs beside its graph and its gradients; 0 where they are too few to be sure."""
+        most = max((timed.extra for timed in self.timed), default=0)
+        return most if most > NOISE else 0
 
     def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
         """Return what is known of other units of the same model: of each, what the calls in it take."""
@@ -131,6 +139,7 @@ def rehearse(
     """
     line, timed, named = Line(body), list[Timed](), dict(model.named_parameters())
     copied = away.copied if away else _copied
+    extra: dict[object, int] = {}
     shapes: list[list[torch.Tensor | None]] = []
     gradients = {name: parameter.grad for name, parameter in named.items()}
     model.zero_grad(set_to_none=True)
@@ -144,8 +153,11 @@ def rehearse(
                 glue = device.seconds(started, device.mark())
                 call = expected(stop, number, units)
                 with _brought([named[name] for name in unit.reads], copied) as parameters:
-                    answer, own = _alone(unit, call, buffers[number], parameters, glue, device)
-                timed.append(own)
+                    answer, kept, own = _alone(unit, call, buffers[number], glue, device)
+                    if (kind := _kind(unit)) not in extra:
+                        extra[kind] = 0 if kept is None else _extra(unit, kept, buffers[number], parameters, device)
+                    del kept
+                timed.append(replace(own, extra=extra[kind]))
                 shapes.append(_nothing(call))
                 del call
                 started = device.mark()
@@ -212,9 +224,9 @@ def _brought(
 
 
 def _alone(
-    unit: Unit, call: Forward, buffers: list[Buffer], parameters: list[nn.Parameter], glue: float, device: Device
-) -> tuple[Answer, Timed]:
-    """Run a unit forward, forward again and back."""
+    unit: Unit, call: Forward, buffers: list[Buffer], glue: float, device: Device
+) -> tuple[Answer, Kept | None, Timed]:
+    """Run a unit forward, forward again and back, and return what it needs to run once more."""
     give_back()
     answer, kept = run_forward(unit, call, buffers, graph=False, elsewhere=True)
     random = now()
@@ -222,20 +234,34 @@ def _alone(
         started = _now(device)
         with torch.no_grad():
             unit.run(call.args, call.kwargs)
-        return answer, Timed(glue, max(0.0, _now(device) - started), 0.0, 0)
-    with device.peak() if device.apart else _peak() as held:
-        started = _now(device)
-        run_again(unit, kept, buffers)
-        forward = max(0.0, _now(device) - started)  # the system counts in ticks
-        outputs = kept.graph[2]
-        gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in outputs)
-        del outputs
-        started = _now(device)
-        run_backward(kept, Backward(call.number, gradients, {}))
-        backward = max(0.0, _now(device) - started)
-    gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
+        return answer, None, Timed(glue, max(0.0, _now(device) - started), 0.0, 0)
+    started = _now(device)
+    run_again(unit, kept, buffers)
+    forward = max(0.0, _now(device) - started)  # the system counts in ticks
+    started = _now(device)
+    _back(kept)
+    backward = max(0.0, _now(device) - started)
     stand_at(random)
-    return answer, Timed(glue, forward, backward, max(0, held() - unit.keeps - gradient))
+    return answer, kept, Timed(glue, forward, backward, 0)
+
+
+def _back(kept: Kept) -> None:
+    gradients = tuple(torch.ones_like(value) if value.requires_grad else None for value in kept.graph[2])
+    run_backward(kept, Backward(kept.call.number, gradients, {}))
+
+
+def _extra(unit: Unit, kept: Kept, buffers: list[Buffer], parameters: list[nn.Parameter], device: Device) -> int:
+    """Return the bytes that a unit needs beside its graph and its gradients, now that its kernels are loaded."""
+    random = now()
+    for parameter in parameters:
+        parameter.grad = None
+    give_back()
+    with device.peak() if device.apart else _peak() as held:
+        run_again(unit, kept, buffers)
+        _back(kept)
+    stand_at(random)
+    gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
+    return max(0, held() - unit.keeps - gradient)
 
 
 def _now(device: Device) -> float:

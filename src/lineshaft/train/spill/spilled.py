@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from lineshaft.core.memory import give_back, show_size
+from lineshaft.core.heap import give_back
+from lineshaft.core.memory import show_size
 from lineshaft.errors import Diverged
 from lineshaft.train.batches import Batch, MicroBatch, call, cut, on
 from lineshaft.train.in_memory import autocast, require_unreduced
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.paged import Paged, Part
 
 SHARE = 20  # of the time, one part in so many may go into handing freed memory back
-TRACES = 16  # steps whose traces are kept
 SETTLING = 3  # steps after which the C library's heap has found its form
 
 
@@ -82,7 +82,7 @@ class Spilled:
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
         clipped = settings.clip is not None or training.scaler.is_enabled()
         self.together = Together(training.model, training.scaler, settings.clip) if clipped else None
-        self.traces: deque[Trace] = deque(maxlen=TRACES)
+        self.traces: deque[Trace] = deque(maxlen=1)  # of the last step: a trace is as large as its program
         self._steps = 0
         written = [buffers_of(training.model, unit.writes) for unit in cut.units]
         self._written = [buffer for buffers in written for buffer in buffers]

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lineshaft.core.heap import kept
 from lineshaft.train.program.actions import Action, Object, Program
 from lineshaft.train.program.generate import Order, checkpointed, resident, spilled
 from lineshaft.train.program.place import place
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.rates import Rate
     from lineshaft.train.spill.rehearsal import Rehearsed
 
+ENTRY = 3000  # bytes that a compute action comes to in the programs and the trace that are kept, with what it moves
+THREAD = 1 << 17  # bytes of a thread's stack and heap
+OTHERS = 3  # threads beside those of micro-batches
+PART = 4  # of a budget: no more is kept free for those, so that something is left of a budget of some MB
 CLIPPING = 3.0  # passes over memory that clipping makes of each gradient: two reads and a write
 NAMES: dict[Way, str] = {"resident": "in memory", "checkpointed": "in memory with checkpoints", "spilled": "spilled"}
 
@@ -95,6 +100,7 @@ def order_of(made: Cut, micros: int, *, by_micro: bool, trained: Sequence[int], 
 def option(
     made: Cut,
     budget: int,
+    held: int,
     sizes: Mapping[Object, int],
     weights: Mapping[str, Weight],
     rehearsed: Rehearsed,
@@ -103,18 +109,18 @@ def option(
     together: bool,
     near: frozenset[Object],
 ) -> Option:
-    """Price a cut."""
-    extra = max((timed.extra for timed in rehearsed.timed), default=0)
-    room = made.room(max(budget, made.least), extra)
+    """Price a cut; ``held``: bytes above the start that are held already, and will be."""
     owned = [*made.owned, made.shared]
     trained = [k for k, names in enumerate(owned) if any(weights[name].gradient for name in names)]
     order = order_of(made, micros, by_micro=made.by_micro, trained=trained, together=together)
+    beside = max(held, 0) + ENTRY * len(order) + THREAD * (micros + OTHERS) + kept(budget)
+    room = made.room(max(budget, made.least), min(beside, budget // PART))
     program = place(order, sizes, room)
     program = place(order, sizes, room, program.after)
     costs = _costs(made, sizes, weights, rehearsed, machine, near)
     moved = {item: size for item, size in sizes.items() if size}
-    held = min(room, sum(moved.values()))
-    return Option(made, room, made.held(held) + extra, program, costs, price(program, costs))
+    objects = min(room, sum(moved.values()))
+    return Option(made, room, made.held(objects, min(beside, budget // PART)), program, costs, price(program, costs))
 
 
 def _costs(
@@ -158,7 +164,7 @@ def ranked(options: Sequence[Option], budget: int) -> list[Option]:
     """
 
     def rank(one: Option) -> tuple[int, float]:
-        if one.cut.least > budget:
+        if not one.cut.fits(budget):
             return 2, one.cut.least
         return int(one.cut.comfort > budget), one.priced.seconds
 
