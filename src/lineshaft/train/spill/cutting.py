@@ -206,11 +206,12 @@ def require_room(best: Cut, budget: int, load: Load) -> None:
 
     """
     if not best.fits(budget):
+        beside = show_size(best.fixed + best.scratch)
         raise UsageError(
             f"a budget of {show_size(budget)} is too small: the least that works is "
-            f"{show_size(best.least, up=True)}, of which {show_size(best.fixed + best.scratch)} are activations, gradients and shared "
-            f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
-            f"(the step tried out had {load.micros} of them){_why_whole(load)}"
+            f"{show_size(best.least, up=True)}, of which {beside} are activations, gradients and shared parameters and "
+            f"{show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch (the step tried "
+            f"out had {load.micros} of them){_why_whole(load)}"
         )
 
 
