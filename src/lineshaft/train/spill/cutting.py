@@ -86,7 +86,8 @@ class Cut:
     obstacle
         Why there is no other way; "" where there may be.
     scratch
-        Bytes that some unit was seen to need, for the time of its run, beside its graph and its gradients.
+        Bytes that some unit was seen to need for the time of its run, beside its graph and its gradients, or a step of
+        the optimizer beside `STEPPING` tensors of the parameter's size.
 
     """
 

@@ -22,7 +22,7 @@ from lineshaft.train.program.actions import Object
 from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import NotInShards, tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.cutting import STEPPING, Cut, Load, Way, Weight, cut, least, require_room
 from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.draws import distance
 from lineshaft.train.spill.keeper import open_keeper
@@ -35,7 +35,7 @@ from lineshaft.train.spill.rates import disk_rate, memory_rate, step_rate, tried
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, buffers_of, signature
-from lineshaft.train.spill.stepping import Form, kept_forms
+from lineshaft.train.spill.stepping import Form, kept_forms, step_scratch
 from lineshaft.train.spill.ways import Machine, Option, option, ranked
 
 if TYPE_CHECKING:
@@ -189,8 +189,10 @@ def examine(training: Training, group: Sequence[Batch], settings: Settings, budg
     units = [] if load.observed.obstacle else max(fitting or [cut(load, 0).units], key=len)
     try:
         rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units))
-        made = _cuts(load, budget.device, rehearsed.scratch)
-        smallest = replace(smallest, scratch=_scratch_of(training, settings, micro, observed, smallest, rehearsed))
+        stepping = in_another_heap(lambda: step_scratch(training.optimizer, STEPPING))
+        made = _cuts(load, budget.device, max(rehearsed.scratch, stepping))
+        own = _scratch_of(training, settings, micro, observed, smallest, rehearsed)
+        smallest = replace(smallest, scratch=max(own, stepping))
     except NotInShards as error:
         load = replace(load, observed=replace(observed, obstacle=str(error)))
         smallest = least(load)

@@ -233,7 +233,7 @@ def _extra(unit: Unit, kept: Kept, buffers: list[Buffer], parameters: list[nn.Pa
     for parameter in parameters:
         parameter.grad = None
     give_back()
-    with _peak() as held:
+    with rising() as held:
         run_again(unit, kept, buffers)
         _back(kept)
     torch.set_rng_state(random)
@@ -247,7 +247,7 @@ def _now() -> float:
 
 
 @contextmanager
-def _peak() -> Iterator[Callable[[], int]]:
+def rising() -> Iterator[Callable[[], int]]:
     """Watch how much more memory the process holds inside the block than before it."""
     before, most, over = private(), [0], threading.Event()
 
