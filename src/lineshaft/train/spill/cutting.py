@@ -36,6 +36,7 @@ STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of i
 SLACK = 0.5  # of activations and gradients
 SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
+BLUR = 32  # of a budget, one part in so many by which measured memory differs from one time to the next
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class Cut:
         return self.held(ROTATING * self.largest)
 
     def fits(self, budget: int) -> bool:
-        """Say whether a budget is enough."""
-        return self.least <= budget + NOISE * bool(self.scratch)
+        """Say whether a budget is enough; what was measured is no sharper than a small part of it."""
+        return self.least <= budget + (max(NOISE, budget // BLUR) if self.scratch else 0)
 
     def held(self, room: int, beside: int = 0) -> int:
         """Return the bytes that training holds with so much room for objects.
@@ -206,11 +207,12 @@ def require_room(best: Cut, budget: int, load: Load) -> None:
 
     """
     if not best.fits(budget):
+        fixed = show_size(best.fixed + best.scratch)
         raise UsageError(
             f"a budget of {show_size(budget)} is too small: the least that works is "
-            f"{show_size(best.least, up=True)}, of which {show_size(best.fixed + best.scratch)} are activations, gradients and shared "
-            f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
-            f"(the step tried out had {load.micros} of them){_why_whole(load)}"
+            f"{show_size(best.least, up=True)}, of which {fixed} are activations, gradients and shared parameters and "
+            f"{show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch (the step tried "
+            f"out had {load.micros} of them){_why_whole(load)}"
         )
 
 

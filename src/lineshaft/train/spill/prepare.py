@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lineshaft.core.heap import give_back, in_another_heap, outside_the_heap, tight_heap
+from lineshaft.core.heap import give_back, in_another_heap, outside_the_heap
 from lineshaft.core.memory import Regions, parse_size, resident
 from lineshaft.errors import TrainingError, UsageError
 from lineshaft.train.batches import Batch, MicroBatch, call
@@ -233,8 +233,7 @@ def _scratch_of(
     if len(made.units) in {0, len(rehearsed.units)}:
         return rehearsed.scratch
     try:
-        with tight_heap(made.least):
-            return in_another_heap(lambda: _rehearse(training, settings, micro, observed, made.units)).scratch
+        return in_another_heap(lambda: _rehearse(training, settings, micro, observed, made.units)).scratch
     except NotInShards:
         return rehearsed.scratch
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lineshaft.core.heap import give_back
+from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.core.memory import private
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.line import Answer, Backward, Forward, Line, Loss
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Scope
     from lineshaft.train.spill.units import Unit
 
-LOOK = 0.0002  # seconds between looks at memory
+LOOK, LOOKS = 0.0002, 3  # seconds between looks at memory, and how often what is looked at runs
 NOISE = 1 << 18  # bytes below which what is seen of memory says nothing
 WHAT = ("glue", "forward", "backward")
 GLUE = 2.0  # backward of the code between units, against its forward
@@ -228,17 +228,22 @@ def _back(kept: Kept) -> None:
 
 
 def _extra(unit: Unit, kept: Kept, buffers: list[Buffer], parameters: list[nn.Parameter]) -> int:
-    """Return the bytes that a unit needs beside its graph and its gradients, now that its kernels are loaded."""
-    random = torch.get_rng_state()
-    for parameter in parameters:
-        parameter.grad = None
-    give_back()
-    with rising() as held:
-        run_again(unit, kept, buffers)
-        _back(kept)
+    """Return the bytes that a unit needs beside its graph and its gradients, now that its kernels are loaded.
+
+    It runs several times: on a busy machine a look at memory may come too late for a short peak.
+    """
+    random, most = torch.get_rng_state(), 0
+    for _ in range(LOOKS):
+        for parameter in parameters:
+            parameter.grad = None
+        give_back()
+        with tight_heap(0), rising() as held:
+            run_again(unit, kept, buffers)
+            _back(kept)
+        most = max(most, held())
     torch.set_rng_state(random)
     gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
-    return max(0, held() - unit.keeps - gradient)
+    return max(0, most - unit.keeps - gradient)
 
 
 def _now() -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lineshaft.core.heap import give_back
+from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.errors import TrainingError
 from lineshaft.train.spill.rehearsal import NOISE, rising
 
@@ -183,7 +183,7 @@ def step_scratch(optimizer: torch.optim.Optimizer, known: int) -> int:
     with _instead(optimizer, group, [copy]):
         optimizer.step()  # makes what is kept
         give_back()
-        with rising() as held:
+        with tight_heap(0), rising() as held:
             optimizer.step()
     group.update(options)
     beyond = held() - known * largest.nbytes
