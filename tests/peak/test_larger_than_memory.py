@@ -11,16 +11,16 @@ import lineshaft as ls
 
 
 @pytest.fixture(scope="module")
-def trained():
-    """200 MB of parameters, 800 MB with what AdamW keeps and gradients."""
-    (found,) = apart("large_factory.py", "60MB", 48, 1024)
+def trained(request):
+    """113 MB of parameters, 450 MB with what AdamW keeps and gradients; as a whole 202 MB of parameters."""
+    whole = request.config.getoption("--whole")
+    (found,) = apart("large_factory.py", *(("60MB", 48, 1024) if whole else ("36MB", 48, 768)))
     assert (found["way"], found["steps"], found["finite"]) == ("spilled", 2, True)
     assert found["parameters"] > 3 * found["budget"]
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="freed memory that the C library keeps: up to 15 % over; docs/train.md, Limits today")
 def test_memory_never_rises_above_the_budget(trained):
     assert trained["peak"] <= 1.05 * trained["budget"]
 

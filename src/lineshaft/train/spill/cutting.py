@@ -37,6 +37,7 @@ STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of i
 SLACK = 0.5  # of activations and gradients
 SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
+BLUR = 32  # of a budget, one part in so many by which measured memory differs from one time to the next
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Cut:
     obstacle
         Why there is no other way; "" where there may be.
     scratch
-        Bytes that some unit was seen to need, for the time of its run, beside its graph and its gradients.
+        Bytes that some unit was seen to need for the time of its run, beside its graph and its gradients, or a step of
+        the optimizer beside `STEPPING` tensors of the parameter's size.
 
     """
 
@@ -117,8 +119,8 @@ class Cut:
         return self.held(ROTATING * self.largest)
 
     def fits(self, budget: int) -> bool:
-        """Say whether a budget is enough."""
-        return self.least <= budget + NOISE * bool(self.scratch)
+        """Say whether a budget is enough; what was measured is no sharper than a small part of it."""
+        return self.least <= budget + (max(NOISE, budget // BLUR) if self.scratch else 0)
 
     def held(self, room: int, beside: int = 0) -> int:
         """Return the bytes that training holds with so much room for objects.

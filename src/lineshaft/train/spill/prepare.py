@@ -23,7 +23,7 @@ from lineshaft.train.spill.away import Away
 from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import NotInShards, tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.cutting import STEPPING, Cut, Load, Way, Weight, cut, least, require_room
 from lineshaft.train.spill.device import Device
 from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.draws import Moved, between
@@ -37,7 +37,7 @@ from lineshaft.train.spill.rates import disk_rate, link_rate, memory_rate, step_
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, buffers_of, signature
-from lineshaft.train.spill.stepping import Form, kept_forms
+from lineshaft.train.spill.stepping import Form, kept_forms, step_scratch
 from lineshaft.train.spill.ways import Machine, Option, option, ranked
 
 if TYPE_CHECKING:
@@ -214,9 +214,10 @@ def examine(
     units = [] if load.observed.obstacle else max(fitting or [cut(load, 0).units], key=len)
     try:
         rehearsed = in_another_heap(lambda: _rehearse(training, settings, micro, observed, units, away))
-        made = _cuts(load, budget.device, rehearsed.scratch)
-        scratch = _scratch_of(training, settings, micro, observed, smallest, rehearsed, away)
-        smallest = replace(smallest, scratch=scratch)
+        stepping = 0 if away else in_another_heap(lambda: step_scratch(training.optimizer, STEPPING))
+        made = _cuts(load, budget.device, max(rehearsed.scratch, stepping))
+        own = _scratch_of(training, settings, micro, observed, smallest, rehearsed, away)
+        smallest = replace(smallest, scratch=max(own, stepping))
     except NotInShards as error:
         load = replace(load, observed=replace(observed, obstacle=str(error)))
         smallest = least(load)
@@ -264,8 +265,7 @@ def _scratch_of(
     if len(made.units) in {0, len(rehearsed.units)}:
         return rehearsed.scratch
     try:
-        with tight_heap(made.least):
-            return in_another_heap(lambda: _rehearse(training, settings, micro, observed, made.units, away)).scratch
+        return in_another_heap(lambda: _rehearse(training, settings, micro, observed, made.units, away)).scratch
     except NotInShards:
         return rehearsed.scratch
 

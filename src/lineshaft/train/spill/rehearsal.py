@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lineshaft.core.heap import give_back
+from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.core.memory import private
 from lineshaft.train.spill.calls import tensors_of, without_caches
 from lineshaft.train.spill.draws import now, stand_at
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.pilot import Scope
     from lineshaft.train.spill.units import Unit
 
-LOOK = 0.0002  # seconds between looks at memory
+LOOK, LOOKS = 0.0002, 3  # seconds between looks at memory, and how often what is looked at runs
 NOISE = 1 << 18  # bytes below which what is seen of memory says nothing
 WHAT = ("glue", "forward", "backward")
 GLUE = 2.0  # backward of the code between units, against its forward
@@ -251,17 +251,22 @@ def _back(kept: Kept) -> None:
 
 
 def _extra(unit: Unit, kept: Kept, buffers: list[Buffer], parameters: list[nn.Parameter], device: Device) -> int:
-    """Return the bytes that a unit needs beside its graph and its gradients, now that its kernels are loaded."""
-    random = now()
-    for parameter in parameters:
-        parameter.grad = None
-    give_back()
-    with device.peak() if device.apart else _peak() as held:
-        run_again(unit, kept, buffers)
-        _back(kept)
+    """Return the bytes that a unit needs beside its graph and its gradients, now that its kernels are loaded.
+
+    It runs several times: on a busy machine a look at memory may come too late for a short peak.
+    """
+    random, most = now(), 0
+    for _ in range(LOOKS):
+        for parameter in parameters:
+            parameter.grad = None
+        give_back()
+        with tight_heap(0), device.peak() if device.apart else rising() as held:
+            run_again(unit, kept, buffers)
+            _back(kept)
+        most = max(most, held())
     stand_at(random)
     gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)
-    return max(0, held() - unit.keeps - gradient)
+    return max(0, most - unit.keeps - gradient)
 
 
 def _now(device: Device) -> float:
@@ -273,7 +278,7 @@ def _now(device: Device) -> float:
 
 
 @contextmanager
-def _peak() -> Iterator[Callable[[], int]]:
+def rising() -> Iterator[Callable[[], int]]:
     """Watch how much more memory the process holds inside the block than before it."""
     before, most, over = private(), [0], threading.Event()
 

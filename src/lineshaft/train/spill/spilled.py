@@ -222,6 +222,7 @@ class Spilled:
             first = 0 if any(action.kind == "B" for action in order) else program.shards
             validate(program, moved, self.paged.regions.limit, steps, first=first, commit=commit, pinned=pinned)
             self._programs[key] = program
+            give_back()  # proving it took several times its size
         self._before = dict(self._programs[key].after)
         return self._programs[key]
 

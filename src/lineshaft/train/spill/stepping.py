@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.errors import TrainingError
+from lineshaft.train.spill.rehearsal import NOISE, rising
 
 if TYPE_CHECKING:
     from lineshaft.train.spill.device import Device
@@ -166,6 +168,28 @@ def step_seconds(optimizer: torch.optim.Optimizer, size: int, device: Device) ->
         seconds = device.seconds(started, device.mark()) / _STEPS
     group.update(options)
     return seconds / sum(copy.nbytes for copy in copies)
+
+
+def step_scratch(optimizer: torch.optim.Optimizer, known: int) -> int:
+    """Return the bytes that a step of the largest parameter takes for its time, above ``known`` times its own.
+
+    It is tried out on a copy; 0 where they are too few to be sure.
+    """
+    owned = [(one, group) for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
+    if not owned:
+        return 0
+    largest, group = max(owned, key=lambda one: one[0].nbytes)
+    options = {name: value for name, value in group.items() if name != "params"}
+    copy = nn.Parameter(torch.zeros_like(largest))
+    copy.grad = torch.ones_like(largest)
+    with _instead(optimizer, group, [copy]):
+        optimizer.step()  # makes what is kept
+        give_back()
+        with tight_heap(0), rising() as held:
+            optimizer.step()
+    group.update(options)
+    beyond = held() - known * largest.nbytes
+    return beyond if beyond > NOISE else 0
 
 
 def _stand_in(parameter: nn.Parameter, seed: int) -> nn.Parameter:

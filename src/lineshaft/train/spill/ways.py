@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 ENTRY = 3000  # bytes that a compute action comes to in the programs and the trace that are kept, with what it moves
 THREAD = 1 << 17  # bytes of a thread's stack and heap
 OTHERS = 3  # threads beside those of micro-batches
-PART = 4  # of a budget: no more is kept free for those, so that something is left of a budget of some MB
+UNSEEN = 32  # of a budget, one part in so many for what nobody foretells: pages of code, holes in heaps
+PART = 4  # of a budget, at most one part in so many for all of these: something shall be left of a few MB
 CLIPPING = 3.0  # passes over memory that clipping makes of each gradient: two reads and a write
 NAMES: dict[Way, str] = {"resident": "in memory", "checkpointed": "in memory with checkpoints", "spilled": "spilled"}
 
@@ -113,14 +114,15 @@ def option(
     owned = [*made.owned, made.shared]
     trained = [k for k, names in enumerate(owned) if any(weights[name].gradient for name in names)]
     order = order_of(made, micros, by_micro=made.by_micro, trained=trained, together=together)
-    beside = max(held, 0) + ENTRY * len(order) + THREAD * (micros + OTHERS) + kept(budget)
-    room = made.room(max(budget, made.least), min(beside, budget // PART))
+    beside = max(held, 0) + ENTRY * len(order) + THREAD * (micros + OTHERS) + kept(budget) + budget // UNSEEN
+    beside = min(beside, budget // PART)
+    room = made.room(max(budget, made.least), beside)
     program = place(order, sizes, room)
     program = place(order, sizes, room, program.after)
     costs = _costs(made, sizes, weights, rehearsed, machine, near)
     moved = {item: size for item, size in sizes.items() if size}
     objects = min(room, sum(moved.values()))
-    return Option(made, room, made.held(objects, min(beside, budget // PART)), program, costs, price(program, costs))
+    return Option(made, room, made.held(objects, beside), program, costs, price(program, costs))
 
 
 def _costs(
