@@ -298,11 +298,10 @@ class Spilled:
 
     def _tidy(self) -> None:
         """Hand back what the C library keeps of freed activations, but not so often that it is asked for again."""
-        before = time.monotonic()
-        if before - self._tidied > SHARE * self._tidying and self._device.held() + self._coming > self._ceiling:
+        began, spent = time.monotonic(), time.thread_time()
+        if began - self._tidied > SHARE * self._tidying and self._device.held() + self._coming > self._ceiling:
             give_back()
-            self._tidied = time.monotonic()
-            self._tidying = self._tidied - before
+            self._tidied, self._tidying = time.monotonic(), time.thread_time() - spent
 
     def _ready(self) -> bool:
         """Before anything is changed: say whether all drew what was foretold; refuse a loss that is no number."""
