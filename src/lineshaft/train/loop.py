@@ -35,7 +35,7 @@ from lineshaft.train.in_memory import InMemory
 from lineshaft.train.interrupts import interrupts
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
-from lineshaft.train.settings import Goal, Settings
+from lineshaft.train.settings import Clip, Goal, Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, begin
 from lineshaft.train.spill.device import device_of
 
@@ -89,7 +89,7 @@ def fit(
     accumulate: int = 1,
     epochs: int = 1,
     steps: int | None = None,
-    clip: float | None = None,
+    clip: float | Clip | None = None,
     precision: str | None = None,
     schedule: Schedule | None = None,
     seed: int = 0,
@@ -121,7 +121,7 @@ def fit(
     epochs, steps
         ``steps`` counts all optimizer steps, those before a resume included; where given it decides alone.
     clip
-        The largest global norm of the gradient.
+        The largest global norm of the gradient; or `Clip`, which may clip shard by shard.
     precision
         None, ``"bf16"`` or ``"fp16"``: autocast around model and loss; fp16 scales the loss.
     schedule
@@ -168,6 +168,7 @@ def fit(
     if memory is None and plan is None:
         if spill is not None:
             raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
+        settings.require_whole()
         with Checkpoints.alone(kept) as own:
             training = begin(factory, optimizer, schedule, precision, seed, facts, device.name if devices else None)
             run(training, data, settings, goal, InMemory(training, settings, own), progress=progress)

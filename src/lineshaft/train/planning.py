@@ -26,7 +26,7 @@ from lineshaft.train.handover import Checkpoint, Found, furthest
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.program.picture import diagram, gantt
-from lineshaft.train.settings import Settings
+from lineshaft.train.settings import Clip, Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, begin
 from lineshaft.train.spill.device import Device, device_of
 from lineshaft.train.spill.disk import disk_folder
@@ -116,7 +116,7 @@ def plan(
     optimizer: Optimizer = adamw(lr=1e-3),  # noqa: B008 - a frozen value
     micro_batch: int | None = None,
     accumulate: int = 1,
-    clip: float | None = None,
+    clip: float | Clip | None = None,
     precision: str | None = None,
     schedule: Schedule | None = None,
     seed: int = 0,
@@ -219,6 +219,7 @@ def _only_here() -> Iterator[None]:
 def _details(one: Option) -> list[str]:
     priced, cut = one.priced, one.cut
     shards = f"{len(cut.shards)} shards" if len(cut.shards) > 1 else "1 shard"
+    apart = ["  each shard is clipped by its own norm: another cut gives other numbers"] if cut.apart else []
     if cut.way != "spilled":
         return [f"  {shards}; nothing is moved", *([f"  no other way: {cut.obstacle}"] if cut.obstacle else [])]
     rate = one.room / cut.largest if cut.largest else 0
@@ -226,7 +227,7 @@ def _details(one: Option) -> list[str]:
     moved = f"{show_size(priced.read)} read and {show_size(priced.written)} written a step"
     size = f"{shards} of up to {show_size(cut.largest)}, room for {rate:.1f} of them"
     lanes = f"{_seconds(compute)} of computing, {_seconds(moving)} of moving, {_seconds(priced.stalled)} of waiting"
-    return [f"  {size}; {moved}", f"  {lanes}: {OURS[priced.binding]} binds"]
+    return [f"  {size}; {moved}", f"  {lanes}: {OURS[priced.binding]} binds", *apart]
 
 
 def _seconds(value: float) -> str:

@@ -18,7 +18,7 @@ from lineshaft.train.builder import GIVEN, Shapes, build
 from lineshaft.train.features import Features
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import OptimizerSpec, adamw
-from lineshaft.train.settings import Goal, Settings
+from lineshaft.train.settings import Clip, Goal, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ class Recipe:
     batch: int = 256
     epochs: int = 5
     patience: int | None = None
-    clip: float | None = None
+    clip: float | Clip | None = None
     precision: str | None = None
     micro_batch: int | None = None
     schedule: Schedule | None = None
@@ -77,7 +77,11 @@ class Recipe:
         Goal(self.epochs)  # refuses what is out of range
         if self.batch < 1 or (self.patience is not None and self.patience < 1):
             raise UsageError(f"batch={self.batch} and patience={self.patience} must be 1 or more")
-        Settings(self.loss, self.micro_batch, 1, self.clip, self.precision)
+        if Settings(self.loss, self.micro_batch, 1, self.clip, self.precision).shard_norm is not None:
+            raise UsageError(
+                f"clip={self.clip} in a recipe: its result would come of memory=, which is no part of what names a "
+                f"model; give clip= a number, or train with ls.train.fit"
+            )
         if not isinstance(self.inputs, Features):
             raise UsageError(
                 f"inputs is a {type(self.inputs).__name__}; give a function made with @ls.features(reads=[...])"

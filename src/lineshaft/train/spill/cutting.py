@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from lineshaft.core.artifact import digest_of
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train.spill.places import aligned
@@ -85,6 +86,8 @@ class Cut:
         For each shard, bytes of what its units are called with on one micro-batch, where that passes through objects.
     obstacle
         Why there is no other way; "" where there may be.
+    apart
+        Whether the gradients of each shard are clipped by their own norm.
 
     """
 
@@ -101,6 +104,13 @@ class Cut:
     passing: str = ""
     inputs: Sequence[int] = ()
     obstacle: str = ""
+    apart: bool = False
+
+    @property
+    def identity(self) -> str:
+        """Name the shards by their parameters, for people and for a resume that has to have the same."""
+        parts = [list(names) for names in (*self.owned, self.shared)]
+        return f"{len(self.shards)} shards ({digest_of(repr(parts).encode())[:12]})"
 
     @property
     def least(self) -> int:
@@ -140,6 +150,8 @@ class Load:
         Draws of a micro-batch's forward pass; None where they cannot be foretold.
     all_gradients
         Whether all gradients are kept until all are there, to be clipped.
+    apart
+        Whether those of each shard are clipped by their own norm, so that the shards must not come of what is quickest.
 
     """
 
@@ -148,11 +160,14 @@ class Load:
     micros: int
     words: Moved | None
     all_gradients: bool
+    apart: bool = False
 
     @property
     def ways(self) -> Sequence[Way]:
         """The ways to train it."""
-        return WAYS[:1] if self.observed.obstacle else WAYS
+        if self.observed.obstacle:
+            return WAYS[:1]
+        return WAYS[2:] if self.apart else WAYS
 
 
 def cut(load: Load, budget: int, way: Way = "spilled") -> Cut:
@@ -203,6 +218,22 @@ def require_room(best: Cut, budget: int, load: Load) -> None:
             f"{show_size(best.least, up=True)}, of which {show_size(best.fixed)} are activations, gradients and shared "
             f"parameters and {show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch "
             f"(the step tried out had {load.micros} of them){_why_whole(load)}"
+        )
+
+
+def require_shards(load: Load, obstacle: str) -> None:
+    """Refuse a model that is only trained as a whole, because of an obstacle, where its shards are asked for.
+
+    Raises
+    ------
+    UsageError
+        Clipping is per shard.
+
+    """
+    if load.apart and obstacle:
+        raise UsageError(
+            f"clip per shard needs a model that is cut into shards, but {obstacle}; mend that, or give clip= a number, "
+            f"which clips by the norm of all gradients"
         )
 
 
@@ -291,6 +322,7 @@ def _weigh(
         largest=max(once) if spilled else 0,
         passing=passing,
         inputs=taken,
+        apart=load.apart,
     )
 
 
