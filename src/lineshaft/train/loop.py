@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -99,6 +99,7 @@ def fit(
     plan: Plan | None = None,
     checkpoint: str | Path | Checkpoints | None = None,
     progress: bool = True,
+    split: Sequence[str] = (),
 ) -> Fit:
     """Train a model by the loop that the head of this module draws.
 
@@ -146,6 +147,9 @@ def fit(
         uses it.
     progress
         Show how far it is.
+    split
+        Names of modules: where the model is cut to keep to ``memory``, shards begin at these and nowhere else. It
+        changes no bit, but for clipping per shard. Empty: shards begin where the budget asks for it.
 
     Raises
     ------
@@ -158,7 +162,7 @@ def fit(
         A parameter out of its range.
 
     """
-    settings = Settings(loss, micro_batch, accumulate, clip, precision)
+    settings = Settings(loss, micro_batch, accumulate, clip, precision, split)
     goal = Goal(epochs, steps)
     require_reiterable(data)
 

@@ -14,7 +14,7 @@ import html
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lineshaft.core.memory import show_size
@@ -60,6 +60,8 @@ class Plan:
         Bytes of the fast memory in it.
     least
         The least budget that works.
+    split
+        Names of the modules at which shards begin; empty: the budget says where.
 
     """
 
@@ -67,6 +69,7 @@ class Plan:
     memory: Any
     budget: int
     least: int
+    split: Sequence[str] = ()
 
     @property
     def chosen(self) -> Option:
@@ -123,6 +126,7 @@ def plan(
     memory: Any = None,
     spill: str | Path | None = None,
     devices: Any = None,
+    split: Sequence[str] = (),
 ) -> Plan:
     """Say how a model would be trained within a budget, how long a step would take, and why.
 
@@ -131,7 +135,7 @@ def plan(
 
     Parameters
     ----------
-    factory, loss, optimizer, micro_batch, accumulate, clip, precision, schedule, seed, spill, devices
+    factory, loss, optimizer, micro_batch, accumulate, clip, precision, schedule, seed, spill, devices, split
         As in `lineshaft.train.fit`.
     batch
         ``(inputs, target)`` or ``(inputs, target, weight)``: the largest that training will see.
@@ -147,7 +151,7 @@ def plan(
 
     """
     device = device_of(devices)
-    settings = Settings(loss, micro_batch, accumulate, clip, precision)
+    settings = Settings(loss, micro_batch, accumulate, clip, precision, split)
     given = device.left() if memory is None else memory
     with randomness.isolated(seed):
 
@@ -159,7 +163,7 @@ def plan(
         with budget.kept(), cradled(make, home, device) as (training, away):
             group = [read_batch(batch, "the batch to plan for")] * accumulate
             found = examine(training, group, settings, budget, home, away)
-    return Plan(found.options, given, budget.device, found.least)
+    return Plan(found.options, given, budget.device, found.least, settings.split)
 
 
 @contextmanager
@@ -177,6 +181,8 @@ def within(
     """Make a training that keeps to a budget, or to a plan; its model is whole again after the block."""
     if plan is not None and memory is not None and memory != plan.memory:
         raise UsageError(f"memory={memory!r} and a plan for {plan.memory!r}: give one of them")
+    if plan is not None and settings.split and settings.split != plan.split:
+        raise UsageError(f"split={[*settings.split]} and a plan for {[*plan.split]}: give one of them")
     if spill is not None and checkpoint is not None:
         raise UsageError(
             f"spill={str(spill)!r} beside checkpoint={str(checkpoint.folder)!r}: the spill files are the checkpoint, "
@@ -185,6 +191,7 @@ def within(
     given = memory if plan is None else plan.memory
     budget = Budget.of(given, device or Device())
     way = None if plan is None else plan.way
+    settings = settings if plan is None else replace(settings, split=plan.split)
     with Checkpoints.alone(checkpoint) as own:
         found = furthest(own.folder) if own else Found()
 
@@ -199,7 +206,7 @@ def within(
             spilled, examined = make_below(going_on, data, settings, budget, spill, own, found, way)
             found.commits = ()  # who goes on from them has them
             with spilled:
-                yield spilled, plan or Plan(examined.options, given, budget.device, examined.least)
+                yield spilled, plan or Plan(examined.options, given, budget.device, examined.least, settings.split)
 
 
 @contextmanager

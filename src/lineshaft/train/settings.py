@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class Settings:
     accumulate: int = 1
     clip: float | Clip | None = None
     precision: str | None = None
+    split: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if (self.micro_batch is not None and self.micro_batch < 1) or self.accumulate < 1:
@@ -68,6 +69,9 @@ class Settings:
         object.__setattr__(self, "clip", clip.norm if clip and clip.mode == "global" else clip)
         if self.precision not in HALF:
             raise UsageError(f"precision={self.precision!r} is not known; give None, 'bf16' or 'fp16'")
+        if isinstance(self.split, str) or not all(isinstance(name, str) for name in self.split):
+            raise UsageError(f"split={self.split!r}: give a list of names of modules, ['h.4', 'h.8'] for one")
+        object.__setattr__(self, "split", tuple(self.split))
 
     @property
     def global_norm(self) -> float | None:
@@ -81,6 +85,8 @@ class Settings:
 
     def require_whole(self) -> None:
         """Refuse what only a model in shards has, for one that is trained without ``memory=``."""
+        if self.split:
+            raise UsageError(f"split={[*self.split]} without memory=: a model is cut to keep to a budget; give one")
         if isinstance(self.clip, Clip):
             raise UsageError(
                 f"clip={self.clip} without memory=: shards come of a budget, and there are none without it; give "

@@ -32,6 +32,7 @@ from lineshaft.train.spill.paged import Paged, Part, lay_out
 from lineshaft.train.spill.passing import Gradients
 from lineshaft.train.spill.pilot import Observed, observe
 from lineshaft.train.spill.places import aligned
+from lineshaft.train.spill.points import calls_of
 from lineshaft.train.spill.rates import disk_rate, link_rate, memory_rate, step_rate, tried
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
@@ -202,7 +203,9 @@ def examine(
     forms = kept_forms(training.optimizer)
     words = between(observed.before, observed.after)
     together = settings.global_norm is not None or training.scaler.is_enabled()
-    load = Load(observed, _weights(training, forms), len(micros), words, together, settings.shard_norm is not None)
+    points = calls_of(training.model, observed.root, settings.split)
+    apart = settings.shard_norm is not None
+    load = Load(observed, _weights(training, forms), len(micros), words, together, apart, points)
     require_shards(load, observed.obstacle)
     smallest = least(load)
     require_room(smallest, budget.device, load)

@@ -10,9 +10,10 @@
                      └─ lm_head                                 unit 5  ─ shard 2
 
 A unit is the largest call whose state and graph are within a limit; what is larger is opened, and the code between the
-units inside it is glue. A call whose parts reach each other in other ways than by arguments and what they return is not
-opened. Children of an opened ``nn.Sequential`` are taken together as far as the limit allows. A parameter that glue
-reads, or that is read by more than one unit, is shared: it stays in memory.
+units inside it is glue. A call is opened too that has a split point of the user's inside, and never where its parts
+reach each other in other ways than by arguments and what they return. Children of an opened ``nn.Sequential`` are taken
+together as far as the limit allows. A parameter that glue reads, or that is read by more than one unit, is shared: it
+stays in memory.
 """
 
 from __future__ import annotations
@@ -115,10 +116,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Limit:
-    """What one unit may need: bytes of state of the parameters it reads, bytes of its graph."""
+    """What one unit may need: bytes of state of the parameters it reads, bytes of its graph; calls that begin one."""
 
     state: int
     graph: int
+    begin: Collection[Scope] = ()
 
 
 def units_of(root: Scope, state: Mapping[str, int], limit: Limit) -> list[Unit]:
@@ -238,6 +240,8 @@ def _together(scope: Scope, run: list[Scope]) -> Unit:
 
 
 def _fits(scopes: Sequence[Scope], state: Mapping[str, int], limit: Limit) -> bool:
+    if any(one in limit.begin for top in scopes for one in top.all() if one is not scopes[0]):
+        return False
     reads = {name for scope in scopes for name in scope.all_reads()}
     return sum(state[name] for name in reads) <= limit.state and sum(s.all_keeps() for s in scopes) <= limit.graph
 
