@@ -29,7 +29,8 @@ from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 
 if TYPE_CHECKING:
     from lineshaft.train.spill.draws import Moved
-    from lineshaft.train.spill.pilot import Observed, Scope
+    from lineshaft.train.spill.pilot import Observed
+    from lineshaft.train.spill.scopes import Scope
 
 Way = Literal["resident", "checkpointed", "spilled"]
 WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")

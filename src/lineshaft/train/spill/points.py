@@ -16,7 +16,7 @@ from lineshaft.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from lineshaft.train.spill.pilot import Scope
+    from lineshaft.train.spill.scopes import Scope
 
 
 def calls_of(model: nn.Module, root: Scope, names: Sequence[str]) -> dict[Scope, str]:

@@ -12,8 +12,9 @@
 A unit is the largest call whose state and graph are within a limit; what is larger is opened, and the code between the
 units inside it is glue. A call is opened too that has a split point of the user's inside, and never where its parts
 reach each other in other ways than by arguments and what they return. Children of an opened ``nn.Sequential`` are taken
-together as far as the limit allows. A parameter that glue reads, or that is read by more than one unit, is shared: it
-stays in memory.
+together as far as the limit allows. Where a module's own code gives functions more parameters than the limit allows,
+the calls of these are units as well (`functions`). A parameter that glue reads, or that is read by more than one unit,
+is shared: it stays in memory.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from lineshaft.train.spill.calls import original, taken_over
+from lineshaft.train.spill.functions import pausing_in
 from lineshaft.train.spill.line import current, pausing, visit
 
 if TYPE_CHECKING:
-    from lineshaft.train.spill.pilot import Scope
+    from lineshaft.train.spill.scopes import Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,7 @@ def shared_parameters(root: Scope, units: Sequence[Unit]) -> set[str]:
     """Return the parameters that glue reads, or more than one unit."""
     inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
     shared = {name for scope in root.all() if id(scope) not in inside for name in scope.reads}
+    shared -= {name for unit in units if unit.scopes[0].within is not None for name in unit.reads}
     read = set[str]()
     for unit in units:
         shared |= read & unit.reads
@@ -164,15 +167,20 @@ def shared_parameters(root: Scope, units: Sequence[Unit]) -> set[str]:
 def paused_at(units: Sequence[Unit]) -> Iterator[None]:
     """Let lines stop at these units."""
     sequences: dict[int, tuple[nn.Module, dict[int, Unit]]] = {}
+    functions: dict[int, tuple[nn.Module, list[Unit]]] = {}
     single: dict[int, Unit] = {}
     for unit in units:
-        if unit.sequence is None:
+        if (within := unit.scopes[0].within) is not None:
+            functions.setdefault(id(within), (within, []))[1].append(unit)
+        elif unit.sequence is None:
             single[id(unit.scopes[0].module)] = unit
         else:
             sequences.setdefault(id(unit.sequence), (unit.sequence, {}))[1][id(unit.scopes[0].module)] = unit
     with ExitStack() as stack:
         for unit in single.values():
             stack.enter_context(taken_over([unit.scopes[0].module], pausing(unit)))
+        for module, own in functions.values():
+            stack.enter_context(taken_over([module], pausing_in(own)))
         for sequence, groups in sequences.values():
             stack.enter_context(taken_over([sequence], _grouped(groups)))
         yield
@@ -197,15 +205,24 @@ def _grouped(groups: Mapping[int, Unit]) -> Any:
 
 
 def _cut(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
-    if not scope.parts or scope.whole or (_fits([scope], state, limit) and not scope.hides):
+    if not _opens(scope, state, limit) or (_fits([scope], state, limit) and not scope.hides):
         if scope.all_reads() or scope.all_keeps() > scope.takes or scope.all_writes():
             yield Unit(scope.name or "model", (scope,))
         return  # else it is cheaper as glue: a reshape, a dropout
     if _plain_sequence(scope):
         yield from _neighbours(scope, state, limit)
     else:
-        for part in scope.parts:
+        for part in scope.inner if _wide(scope, state, limit) else scope.parts:
             yield from _cut(part, state, limit)
+
+
+def _opens(scope: Scope, state: Mapping[str, int], limit: Limit) -> bool:
+    return not scope.whole and (bool(scope.parts) or _wide(scope, state, limit))
+
+
+def _wide(scope: Scope, state: Mapping[str, int], limit: Limit) -> bool:
+    """Say whether the parameters that its own code gives to functions are too many to stay in memory."""
+    return sum(state[name] for function in scope.functions for name in function.reads) > limit.state
 
 
 def _neighbours(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
@@ -228,7 +245,7 @@ def _neighbours(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterato
 
 def _alone(scope: Scope, part: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
     """Take a child of a sequence that is too large: open it where that can be done."""
-    if part.parts and not part.whole:
+    if _opens(part, state, limit):
         yield from _cut(part, state, limit)
     else:
         yield _together(scope, [part])
