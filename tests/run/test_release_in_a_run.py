@@ -235,8 +235,15 @@ def test_a_search_in_a_budget_is_the_same_search(fresh, done, clean):
     assert job.state().outputs == clean.state.outputs
     job.edit(('memory="30KB"', 'memory="40KB"'))
     assert job.run()["executed"] == 0
+    job.edit(("epochs=4", 'epochs=4, split=["2"]'))
+    assert job.run()["executed"] == 0
     done.edit(budget)
     assert done.run()["executed"] == 0
+
+
+def test_split_points_reach_the_training(fresh):
+    job = fresh(("labels, space=SPACE)", 'labels, space=SPACE, memory="30KB")'), ("epochs=4", 'epochs=4, split=["x"]'))
+    assert "split='x': the model has no module of that name" in refused(job, 2)[-1]
 
 
 def test_a_random_search_draws_the_same_candidates_every_time(fresh):

@@ -257,6 +257,14 @@ def test_a_budget_changes_no_byte(within_memory, patience, tmp_path):
     whole = stored(train(recipe.with_({"memory": None}), *data, classes=2))
     assert stored(train(recipe, *data, classes=2)) == whole
     assert stored(train(recipe, *data, classes=2, checkpoint=tmp_path)) == whole
+    assert stored(train(recipe.with_({"split": ["2"]}), *data, classes=2)) == whole
+
+
+def test_split_points_are_those_of_the_built_model(within_memory):
+    with pytest.raises(UsageError, match="split='9': the model has no module of that name; it has '0', '1', '2'"):
+        train(within_memory.with_({"split": ["9"]}), *learnable(), classes=2)
+    with pytest.raises(UsageError, match=r"split=\['2'\] without memory="):
+        train(within_memory.with_({"split": ["2"], "memory": None}), *learnable(), classes=2)
 
 
 def test_in_a_budget_too_training_goes_on_from_an_earlier_one(within_memory):

@@ -16,9 +16,9 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def plain(
     factory, data, loss, optimizer, *, micro_batch=None, accumulate=1, epochs=1, clip=None, precision=None,
-    schedule=None, seed=0,
+    schedule=None, seed=0, parts=lambda model: [model.parameters()],
 ):  # fmt: skip
-    """Return model, optimizer and losses."""
+    """Return model, optimizer and losses; each of the parts is clipped by its own norm."""
     torch.manual_seed(seed)
     model = factory()
     made = optimizer(list(model.named_parameters()))
@@ -45,7 +45,8 @@ def plain(
         if clip:
             if scaler:
                 scaler.unscale_(made)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            for part in parts(model):
+                torch.nn.utils.clip_grad_norm_(part, clip)
         if scaler:
             scaler.step(made)
             scaler.update()

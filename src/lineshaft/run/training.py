@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 METRICS = ("train_loss", "validation_loss", "validation_accuracy")  # the first needs no rows to validate on
 
 
+ASIDE: dict[str, Any] = {"memory": None, "split": ()}  # of a recipe: what changes nothing that it makes
+
+
 @dataclass(frozen=True)
 class Plan:
     """A search: see `Run.select`."""
@@ -129,7 +132,7 @@ def select(run: Run, plan: Plan, rows: Rows, labels: ForTask[Labels]) -> Search:
     winner = trainer.states[selection.best]
     inputs = {"state": winner} | ({"schema": rows.schema} if rows.schema is not None else {})
     how = {
-        "recipe": plan.recipe.with_({**candidates[selection.best], "memory": None}),
+        "recipe": plan.recipe.with_({**candidates[selection.best], **ASIDE}),
         "task": plan.task,
         "schema_digest": rows.schema and rows.schema.digest,
         "where": where,
@@ -187,7 +190,7 @@ class _Trainer:
         recipe = plan.recipe.with_(changes)
         memory = recipe.memory if plan.memory is None else plan.memory
         how = {
-            "recipe": recipe.with_({"memory": None}),
+            "recipe": recipe.with_(ASIDE),
             "epochs": epochs,
             "task": plan.task,
             "group": self.rows.group,
@@ -196,7 +199,7 @@ class _Trainer:
         }
         name = f"train {plan.recipe.builder.__name__}{f' [{shown}]' if shown else ''}"
         outputs = {"state": "Tensors", "curves": "Report"}
-        aside = {"rows": self.rows.artifact, "memory": memory}  # it changes no bit
+        aside = {"rows": self.rows.artifact, "memory": memory, "split": recipe.split}  # they change no bit
         return make(name, train, inputs, outputs, how, resumable=True, aside=aside)
 
 
@@ -213,12 +216,13 @@ def train(
     work: Path,
     start: Tensors | None = None,
     memory: Any = None,
+    split: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Train one candidate up to some epochs, in so much memory; resumes from ``work`` after a kill."""
+    """Train one candidate up to some epochs, in so much memory and these shards; resumes from ``work`` after a kill."""
     from lineshaft.train.checkpoint import Checkpoints
     from lineshaft.train.trainer import train as run_training
 
-    recipe = recipe.with_({"memory": memory})
+    recipe = recipe.with_({"memory": memory, "split": split})
     learning, held = examples(rows, labels, tensors, recipe, group, validation, seed)
     try:
         k = len(task.classes)

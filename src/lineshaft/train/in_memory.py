@@ -90,9 +90,9 @@ def _step(training: Training, group: list[Batch], settings: Settings, where: str
         raise Diverged(
             f"the loss of {where} is {value}; check its inputs and labels, lower the learning rate, or set clip="
         )
-    if settings.clip is not None:
+    if settings.global_norm is not None:
         scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        nn.utils.clip_grad_norm_(model.parameters(), settings.global_norm)
     scaler.step(training.optimizer)
     scaler.update()
     if training.schedule:

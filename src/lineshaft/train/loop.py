@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -35,7 +35,7 @@ from lineshaft.train.in_memory import InMemory
 from lineshaft.train.interrupts import interrupts
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
-from lineshaft.train.settings import Goal, Settings
+from lineshaft.train.settings import Clip, Goal, Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, Training, Watcher, begin
 from lineshaft.train.spill.device import device_of
 
@@ -89,7 +89,7 @@ def fit(
     accumulate: int = 1,
     epochs: int = 1,
     steps: int | None = None,
-    clip: float | None = None,
+    clip: float | Clip | None = None,
     precision: str | None = None,
     schedule: Schedule | None = None,
     seed: int = 0,
@@ -99,6 +99,7 @@ def fit(
     plan: Plan | None = None,
     checkpoint: str | Path | Checkpoints | None = None,
     progress: bool = True,
+    split: Sequence[str] = (),
 ) -> Fit:
     """Train a model by the loop that the head of this module draws.
 
@@ -121,7 +122,7 @@ def fit(
     epochs, steps
         ``steps`` counts all optimizer steps, those before a resume included; where given it decides alone.
     clip
-        The largest global norm of the gradient.
+        The largest global norm of the gradient; or `Clip`, which may clip shard by shard.
     precision
         None, ``"bf16"`` or ``"fp16"``: autocast around model and loss; fp16 scales the loss.
     schedule
@@ -146,6 +147,9 @@ def fit(
         uses it.
     progress
         Show how far it is.
+    split
+        Names of modules: where the model is cut to keep to ``memory``, shards begin at these and nowhere else. It
+        changes no bit, but for clipping per shard. Empty: shards begin where the budget asks for it.
 
     Raises
     ------
@@ -158,7 +162,7 @@ def fit(
         A parameter out of its range.
 
     """
-    settings = Settings(loss, micro_batch, accumulate, clip, precision)
+    settings = Settings(loss, micro_batch, accumulate, clip, precision, split)
     goal = Goal(epochs, steps)
     require_reiterable(data)
 
@@ -168,6 +172,7 @@ def fit(
     if memory is None and plan is None:
         if spill is not None:
             raise UsageError(f"spill={str(spill)!r} without memory=; say what training may hold, memory='2GB' for one")
+        settings.require_whole()
         with Checkpoints.alone(kept) as own:
             training = begin(factory, optimizer, schedule, precision, seed, facts, device.name if devices else None)
             run(training, data, settings, goal, InMemory(training, settings, own), progress=progress)

@@ -14,7 +14,7 @@ import html
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lineshaft.core.memory import show_size
@@ -27,7 +27,7 @@ from lineshaft.train.loaded import load
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import adamw
 from lineshaft.train.program.picture import diagram, gantt
-from lineshaft.train.settings import Settings
+from lineshaft.train.settings import Clip, Settings
 from lineshaft.train.snapshot import Optimizer, Schedule, begin
 from lineshaft.train.spill.device import Device, device_of
 from lineshaft.train.spill.disk import disk_folder
@@ -61,6 +61,8 @@ class Plan:
         Bytes of the fast memory in it.
     least
         The least budget that works.
+    split
+        Names of the modules at which shards begin; empty: the budget says where.
 
     """
 
@@ -68,6 +70,7 @@ class Plan:
     memory: Any
     budget: int
     least: int
+    split: Sequence[str] = ()
 
     @property
     def chosen(self) -> Option:
@@ -117,13 +120,14 @@ def plan(
     optimizer: Optimizer = adamw(lr=1e-3),  # noqa: B008 - a frozen value
     micro_batch: int | None = None,
     accumulate: int = 1,
-    clip: float | None = None,
+    clip: float | Clip | None = None,
     precision: str | None = None,
     schedule: Schedule | None = None,
     seed: int = 0,
     memory: Any = None,
     spill: str | Path | None = None,
     devices: Any = None,
+    split: Sequence[str] = (),
 ) -> Plan:
     """Say how a model would be trained within a budget, how long a step would take, and why.
 
@@ -132,7 +136,7 @@ def plan(
 
     Parameters
     ----------
-    factory, loss, optimizer, micro_batch, accumulate, clip, precision, schedule, seed, spill, devices
+    factory, loss, optimizer, micro_batch, accumulate, clip, precision, schedule, seed, spill, devices, split
         As in `lineshaft.train.fit`.
     batch
         ``(inputs, target)`` or ``(inputs, target, weight)``: the largest that training will see.
@@ -148,7 +152,7 @@ def plan(
 
     """
     device = device_of(devices)
-    settings = Settings(loss, micro_batch, accumulate, clip, precision)
+    settings = Settings(loss, micro_batch, accumulate, clip, precision, split)
     given = device.left() if memory is None else memory
     with randomness.isolated(seed):
 
@@ -161,7 +165,7 @@ def plan(
         with budget.kept(), cradled(make, home, device) as (training, away):
             group = [read_batch(batch, "the batch to plan for")] * accumulate
             found = examine(training, group, settings, budget, home, away)
-    return Plan(found.options, given, budget.device, found.least)
+    return Plan(found.options, given, budget.device, found.least, settings.split)
 
 
 @contextmanager
@@ -179,6 +183,8 @@ def within(
     """Make a training that keeps to a budget, or to a plan; its model is whole again after the block."""
     if plan is not None and memory is not None and memory != plan.memory:
         raise UsageError(f"memory={memory!r} and a plan for {plan.memory!r}: give one of them")
+    if plan is not None and settings.split and settings.split != plan.split:
+        raise UsageError(f"split={[*settings.split]} and a plan for {[*plan.split]}: give one of them")
     if spill is not None and checkpoint is not None:
         raise UsageError(
             f"spill={str(spill)!r} beside checkpoint={str(checkpoint.folder)!r}: the spill files are the checkpoint, "
@@ -188,6 +194,7 @@ def within(
     load()
     budget = Budget.of(given, device or Device())
     way = None if plan is None else plan.way
+    settings = settings if plan is None else replace(settings, split=plan.split)
     with Checkpoints.alone(checkpoint) as own:
         found = furthest(own.folder) if own else Found()
 
@@ -202,7 +209,7 @@ def within(
             spilled, examined = make_below(going_on, data, settings, budget, spill, own, found, way)
             found.commits = ()  # who goes on from them has them
             with spilled:
-                yield spilled, plan or Plan(examined.options, given, budget.device, examined.least)
+                yield spilled, plan or Plan(examined.options, given, budget.device, examined.least, settings.split)
 
 
 @contextmanager
@@ -222,6 +229,7 @@ def _only_here() -> Iterator[None]:
 def _details(one: Option) -> list[str]:
     priced, cut = one.priced, one.cut
     shards = f"{len(cut.shards)} shards" if len(cut.shards) > 1 else "1 shard"
+    apart = ["  each shard is clipped by its own norm: another cut gives other numbers"] if cut.apart else []
     if cut.way != "spilled":
         return [f"  {shards}; nothing is moved", *([f"  no other way: {cut.obstacle}"] if cut.obstacle else [])]
     rate = one.room / cut.largest if cut.largest else 0
@@ -229,7 +237,7 @@ def _details(one: Option) -> list[str]:
     moved = f"{show_size(priced.read)} read and {show_size(priced.written)} written a step"
     size = f"{shards} of up to {show_size(cut.largest)}, room for {rate:.1f} of them"
     lanes = f"{_seconds(compute)} of computing, {_seconds(moving)} of moving, {_seconds(priced.stalled)} of waiting"
-    return [f"  {size}; {moved}", f"  {lanes}: {OURS[priced.binding]} binds"]
+    return [f"  {size}; {moved}", f"  {lanes}: {OURS[priced.binding]} binds", *apart]
 
 
 def _seconds(value: float) -> str:

@@ -18,10 +18,10 @@ from lineshaft.train.builder import GIVEN, Shapes, build
 from lineshaft.train.features import Features
 from lineshaft.train.loss import Loss, cross_entropy
 from lineshaft.train.optimizer import OptimizerSpec, adamw
-from lineshaft.train.settings import Goal, Settings
+from lineshaft.train.settings import Clip, Goal, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
 
@@ -53,6 +53,8 @@ class Recipe:
         As in `fit`.
     memory
         What training may hold, as in `fit`. It changes no bit of the result, and is no part of what names it.
+    split
+        Where shards begin, as in `fit`; as little a part of the name.
     model
         The builder's parameters: JSON values, because they are stored with the model.
 
@@ -65,19 +67,24 @@ class Recipe:
     batch: int = 256
     epochs: int = 5
     patience: int | None = None
-    clip: float | None = None
+    clip: float | Clip | None = None
     precision: str | None = None
     micro_batch: int | None = None
     schedule: Schedule | None = None
     seed: int = 0
     model: Mapping[str, Any] = field(default_factory=dict)
     memory: Any = None
+    split: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         Goal(self.epochs)  # refuses what is out of range
         if self.batch < 1 or (self.patience is not None and self.patience < 1):
             raise UsageError(f"batch={self.batch} and patience={self.patience} must be 1 or more")
-        Settings(self.loss, self.micro_batch, 1, self.clip, self.precision)
+        if self.settings.shard_norm is not None:
+            raise UsageError(
+                f"clip={self.clip} in a recipe: its result would come of memory=, which is no part of what names a "
+                f"model; give clip= a number, or train with ls.train.fit"
+            )
         if not isinstance(self.inputs, Features):
             raise UsageError(
                 f"inputs is a {type(self.inputs).__name__}; give a function made with @ls.features(reads=[...])"
@@ -89,7 +96,7 @@ class Recipe:
     @property
     def settings(self) -> Settings:
         """The part that the loop reads."""
-        return Settings(self.loss, self.micro_batch, 1, self.clip, self.precision)
+        return Settings(self.loss, self.micro_batch, 1, self.clip, self.precision, self.split)
 
     def with_(self, changes: Mapping[str, Any]) -> Recipe:
         """Return this recipe with some values replaced.

@@ -196,6 +196,7 @@ def train(
 
             backend: Backend
             if recipe.memory is None:
+                recipe.settings.require_whole()
                 kept = stack.enter_context(Checkpoints.alone(kept))
                 backend = InMemory(make(), recipe.settings, kept, start)
             else:
@@ -228,8 +229,8 @@ def _check(
 
 
 def _name(recipe: Recipe) -> str:
-    """Name a recipe for people and by what it means: how long it trains, and in what memory, may differ."""
-    fields = {item.name for item in dataclasses.fields(recipe)} - {"epochs", "memory"}
+    """Name a recipe for people and by what it means: how long it trains, and in what memory and shards, may differ."""
+    fields = {item.name for item in dataclasses.fields(recipe)} - {"epochs", "memory", "split"}
     parts = {name: getattr(recipe, name) for name in sorted(fields)}
     parts["inputs"] = recipe.inputs.meaning()
     if isinstance(recipe.optimizer, OptimizerSpec):

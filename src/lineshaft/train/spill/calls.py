@@ -23,7 +23,7 @@ class NotInShards(TrainingError):  # noqa: N818 - as Diverged is
     """A model cannot be cut into shards, though it may be trained as a whole."""
 
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, Enum)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, torch.Size, Enum)
 Wrapper = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 _ATTRIBUTE = "_call_impl"
 

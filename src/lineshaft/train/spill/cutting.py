@@ -15,11 +15,13 @@ besides.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from lineshaft.core.artifact import digest_of
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train.spill.places import aligned
@@ -29,6 +31,7 @@ from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 if TYPE_CHECKING:
     from lineshaft.train.spill.draws import Moved
     from lineshaft.train.spill.pilot import Observed
+    from lineshaft.train.spill.scopes import Scope
 
 Way = Literal["resident", "checkpointed", "spilled"]
 WAYS: tuple[Way, ...] = ("resident", "checkpointed", "spilled")
@@ -90,6 +93,8 @@ class Cut:
     scratch
         Bytes that some unit was seen to need for the time of its run, beside its graph and its gradients, or a step of
         the optimizer beside `STEPPING` tensors of the parameter's size.
+    apart
+        Whether the gradients of each shard are clipped by their own norm.
 
     """
 
@@ -107,6 +112,13 @@ class Cut:
     inputs: Sequence[int] = ()
     obstacle: str = ""
     scratch: int = 0
+    apart: bool = False
+
+    @property
+    def identity(self) -> str:
+        """Name the shards by their parameters, for people and for a resume that has to have the same."""
+        parts = [list(names) for names in (*self.owned, self.shared)]
+        return f"{len(self.shards)} shards ({digest_of(repr(parts).encode())[:12]})"
 
     @property
     def least(self) -> int:
@@ -150,6 +162,10 @@ class Load:
         Draws of a micro-batch's forward pass; None where they cannot be foretold.
     all_gradients
         Whether all gradients are kept until all are there, to be clipped.
+    apart
+        Whether those of each shard are clipped by their own norm, so that the shards must not come of what is quickest.
+    points
+        The calls at which shards begin, with their names; empty: where the budget asks for it.
 
     """
 
@@ -158,11 +174,15 @@ class Load:
     micros: int
     words: Moved | None
     all_gradients: bool
+    apart: bool = False
+    points: Mapping[Scope, str] = field(default_factory=dict)
 
     @property
     def ways(self) -> Sequence[Way]:
         """The ways to train it."""
-        return WAYS[:1] if self.observed.obstacle else WAYS
+        if self.observed.obstacle:
+            return WAYS[:1]
+        return WAYS[2:] if self.apart else WAYS
 
 
 def cut(load: Load, budget: int, way: Way = "spilled") -> Cut:
@@ -187,8 +207,11 @@ def _passing(load: Load, way: Way) -> list[str]:
 
 
 def _limits(load: Load, way: Way) -> Iterator[Limit]:
-    """Return what a unit may need, ever less."""
+    """Return what a unit may need, ever less; where shards begin at given calls, what it likes."""
     total, graph = sum(_state(load).values()), load.observed.root.all_keeps()
+    if load.points:
+        yield Limit(total, graph, load.points)
+        return
     for halvings in range(HALVINGS):
         yield Limit(max(total >> (halvings if way == "spilled" else 0), 1), max(graph >> halvings, 1))
 
@@ -213,8 +236,36 @@ def require_room(best: Cut, budget: int, load: Load) -> None:
             f"a budget of {show_size(budget)} is too small: the least that works is "
             f"{show_size(best.least, up=True)}, of which {beside} are activations, gradients and shared parameters and "
             f"{show_size(best.largest)} the largest shard; give more memory, or a smaller micro_batch (the step tried "
-            f"out had {load.micros} of them){_why_whole(load)}"
+            f"out had {load.micros} of them){_without(load)}{_why_whole(load)}"
         )
+
+
+def require_shards(load: Load, obstacle: str) -> None:
+    """Refuse a model that is only trained as a whole, because of an obstacle, where its shards are asked for.
+
+    Raises
+    ------
+    UsageError
+        Clipping is per shard, or there are split points.
+
+    """
+    if load.apart and obstacle:
+        raise UsageError(
+            f"clip per shard needs a model that is cut into shards, but {obstacle}; mend that, or give clip= a number, "
+            f"which clips by the norm of all gradients"
+        )
+    if load.points and obstacle:
+        raise UsageError(
+            f"split={[*load.points.values()]} needs a model that is cut into shards, but {obstacle}; mend that, or "
+            f"leave split= out"
+        )
+
+
+def _without(load: Load) -> str:
+    if not load.points:
+        return ""
+    free = show_size(least(replace(load, points={})).least, up=True)
+    return f"; that is with shards that begin at {', '.join(load.points.values())}: without split= it is {free}"
 
 
 def _why_whole(load: Load) -> str:
@@ -234,7 +285,38 @@ def _state(load: Load) -> dict[str, int]:
 
 
 def _shards(load: Load, units: Sequence[Unit], limit: Limit, way: Way, passing: str) -> Cut:
-    """Take units together while they fit the limit."""
+    """Take units together while they fit the limit, or up to where the user lets a shard begin."""
+    bounds = _begins(load, units) if load.points else _bounds(load, units, limit)
+    shards = [range(start, end) for start, end in pairwise([*bounds, len(units)])]
+    shared = shared_parameters(load.observed.root, units)
+    owned = [sorted({name for u in numbers for name in units[u].reads} - shared) for numbers in shards]
+    idle = sorted(set(load.weights) - shared - {name for names in owned for name in names})
+    return _weigh(load, way, passing, units, shards, owned, sorted(shared | set(idle)))
+
+
+def _begins(load: Load, units: Sequence[Unit]) -> list[int]:
+    """Return the numbers of the units that come first behind the user's points.
+
+    Raises
+    ------
+    UsageError
+        None comes behind one.
+
+    """
+    order = {scope: number for number, scope in enumerate(load.observed.root.all())}
+    starts, bounds = [order[unit.scopes[0]] for unit in units], {0}
+    for point, name in load.points.items():
+        bounds.add(bisect_left(starts, order[point]))
+        if starts[-1] < order[point]:
+            raise UsageError(
+                f"split={name!r}: no shard can begin there: neither it nor what is called behind it has parameters or "
+                f"keeps anything for the way back; leave it out"
+            )
+    return sorted(bounds)
+
+
+def _bounds(load: Load, units: Sequence[Unit], limit: Limit) -> list[int]:
+    """Return the numbers of the units that begin a shard."""
     state = _state(load)
     bounds, reads, keeps = [0], set[str](), 0
     for number, unit in enumerate(units):
@@ -245,12 +327,7 @@ def _shards(load: Load, units: Sequence[Unit], limit: Limit, way: Way, passing: 
             bounds.append(number)
             together, keeps = set(unit.reads), 0
         reads, keeps = together, keeps + unit.keeps
-    bounds.append(len(units))
-    shards = [range(start, end) for start, end in pairwise(bounds)]
-    shared = shared_parameters(load.observed.root, units)
-    owned = [sorted({name for u in numbers for name in units[u].reads} - shared) for numbers in shards]
-    idle = sorted(set(load.weights) - shared - {name for names in owned for name in names})
-    return _weigh(load, way, passing, units, shards, owned, sorted(shared | set(idle)))
+    return bounds
 
 
 def _weigh(
@@ -302,6 +379,7 @@ def _weigh(
         largest=max(once) if spilled else 0,
         passing=passing,
         inputs=taken,
+        apart=load.apart,
     )
 
 

@@ -21,7 +21,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,8 +35,10 @@ from lineshaft.core.memory import resident
 from lineshaft.errors import TrainingError
 from lineshaft.train import randomness
 from lineshaft.train.spill import draws
-from lineshaft.train.spill.calls import original, taken_over, tensors_of, version
+from lineshaft.train.spill.calls import foreign, original, taken_over, tensors_of, version
 from lineshaft.train.spill.cradle import leave
+from lineshaft.train.spill.functions import ABOUT, Function, apart, asked, has_memory
+from lineshaft.train.spill.scopes import Scope
 from lineshaft.train.spill.spans import Spans
 from lineshaft.train.spill.unchanged import unchanged
 from lineshaft.train.spill.written import Written
@@ -44,114 +46,8 @@ from lineshaft.train.spill.written import Written
 if TYPE_CHECKING:
     from lineshaft.train.spill.away import Away
 
-# What is asked about a tensor, and does not read it: it is known of a parameter that is not in memory too.
-ABOUT = frozenset(
-    [
-        "dtype",
-        "device",
-        "shape",
-        "size",
-        "dim",
-        "ndim",
-        "ndimension",
-        "stride",
-        "numel",
-        "nelement",
-        "element_size",
-        "itemsize",
-        "nbytes",
-        "layout",
-        "requires_grad",
-        "is_leaf",
-        "grad_fn",
-        "is_floating_point",
-        "is_complex",
-        "is_cuda",
-        "is_meta",
-        "is_sparse",
-        "is_quantized",
-        "get_device",
-        "is_contiguous",
-        "__len__",
-    ]
-)
+WORTH = 0.1  # of a model's parameters, from which it pays to stop at the functions that read them
 GROWTH = 1 << 22  # bytes by which the process may grow before freed memory is handed back
-
-
-@dataclass(eq=False)
-class Scope:
-    """One call of one module.
-
-    Attributes
-    ----------
-    name, module
-        Of the module; "" is the root.
-    parts
-        The calls inside this one, in their order.
-    reads
-        Names of the parameters that its own code reads, those of its parts not included.
-    keeps
-        Bytes that autograd would hold for it, by storage, its parts not included.
-    takes
-        Bytes of the tensors that it was called with.
-    given
-        Of each of them, what it shares with all tensors on the same memory, its bytes, and whether a gradient flows.
-    writes
-        Names of the buffers that its own code wrote.
-    counts
-        Names of the numbers and words among its module's attributes that its own code changed.
-    mutates
-        Numbers of the tensors, among those it was called with, that it changed in place.
-    hides
-        Whether it changes one in place through which a gradient flows, and does not return it.
-    repeats
-        Numbers of those that it reads more than once, so that their gradients add up inside it.
-    differentiable
-        Whether a gradient flows through it: to a parameter of it, or to a tensor that it was called with.
-    whole
-        Why it cannot be opened: its parts have to do with each other in other ways than by arguments and what they
-        return; "" where they have not.
-    seconds
-        How long the call took.
-
-    """
-
-    name: str
-    module: nn.Module
-    parts: list[Scope] = field(default_factory=list)
-    reads: set[str] = field(default_factory=set)
-    keeps: dict[int, int] = field(default_factory=dict)
-    takes: int = 0
-    given: tuple[tuple[int, int, bool], ...] = ()
-    writes: set[str] = field(default_factory=set)
-    counts: set[str] = field(default_factory=set)
-    mutates: tuple[int, ...] = ()
-    hides: bool = False
-    repeats: tuple[int, ...] = ()
-    differentiable: bool = False
-    whole: str = ""
-    seconds: float = 0.0
-
-    def all(self) -> Iterator[Scope]:
-        """Go through this call and all inside it."""
-        yield self
-        for part in self.parts:
-            yield from part.all()
-
-    def all_reads(self) -> set[str]:
-        """Return the names of the parameters read by it and its parts."""
-        return {name for scope in self.all() for name in scope.reads}
-
-    def all_writes(self) -> set[str]:
-        """Return the names of the buffers written by it and its parts."""
-        return {name for scope in self.all() for name in scope.writes}
-
-    def all_keeps(self) -> int:
-        """Return the bytes that autograd would hold for it and its parts, each storage once."""
-        held: dict[int, int] = {}
-        for scope in self.all():
-            held |= scope.keeps
-        return sum(held.values())
 
 
 @dataclass(frozen=True)
@@ -196,12 +92,28 @@ def observe(model: nn.Module, forward: Callable[[], Any], away: Away | None = No
         watch = _Watch(model, away, keeping=True)
         before, after = watch.watch(forward)
     root = watch.top.parts[0]
+    for function in watch.top.functions:
+        watch.top.keeps |= function.keeps
     root.reads |= watch.top.reads
     root.keeps |= watch.top.keeps
+    _keep_functions(root, watch)
     elsewhere = _elsewhere(before) != _elsewhere(after)
     return Observed(
         root, draws.of(before), draws.of(after), elsewhere, _compiled(model) or watch.changed or watch.top.whole
     )
+
+
+def _keep_functions(root: Scope, watch: _Watch) -> None:
+    """Count functions as the code around them that share a parameter, are all that a module does, or read little."""
+    much = WORTH * sum(value.nbytes for value in watch.named.values())
+    for scope in [*root.all()]:
+        alone = [one for one in scope.functions if one not in watch.spoilt and watch.alone(one.reads)]
+        read = sum(watch.named[name].nbytes for one in alone for name in one.reads)
+        kept = alone if len(alone) + len(scope.parts) > 1 and read > much else []
+        for function in scope.functions:
+            if function not in kept:
+                scope.keeps |= function.keeps
+                scope.inner.remove(function)
 
 
 def _elsewhere(generators: randomness.State) -> tuple[Any, ...]:
@@ -248,6 +160,11 @@ class _Watch:
         self.storages: list[StorageWeakRef] = []  # held, so that no storage takes the number of another
         self.before: dict[str, torch.Tensor] = {}  # parameters that the pass changed, as they were
         self.changed = ""
+        self.function: Scope | None = None  # the one that is called now
+        self.spoilt: set[Scope] = set()  # functions whose inputs were changed after the call
+        self.glued: set[str] = set()  # parameters that are read otherwise than by a function that could be a unit
+        self.readers: Counter[str] = Counter()  # parameter -> how many such functions read it
+        self.takers: dict[int, list[Scope]] = {}  # storage -> the functions that took it
 
     def watch(self, forward: Callable[[], Any]) -> tuple[randomness.State, randomness.State]:
         """Run the pass; return the random states around it."""
@@ -275,7 +192,7 @@ class _Watch:
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         scope = Scope(self.names[id(module)], module)
-        self.stack[-1].parts.append(scope)
+        self.stack[-1].inner.append(scope)
         self.around[scope] = self.stack[-1]
         with torch._C.DisableTorchFunction():  # noqa: SLF001 - looking is not reading
             given = tensors_of((args, kwargs))
@@ -338,10 +255,11 @@ class _Watch:
         """Note that the call at the top reads a tensor."""
         scope = self.stack[-1]
         if self.away is not None and self.away.bring(value):
-            self.brought.setdefault(scope, []).append(value)
+            self.brought.setdefault(self.function or scope, []).append(value)
         self.written.read(value, scope)
         names = self.places.of(value)
         scope.reads.update(names)
+        (self.glued if self.function is None else self.function.reads).update(names)
         known = self.known(value)
         if known is not None:
             if scope not in known:
@@ -370,6 +288,7 @@ class _Watch:
     def write(self, value: torch.Tensor) -> None:
         """Note that a tensor is about to be changed in place."""
         self.written.write(value, self.stack[-1])
+        self.spoilt.update(self.takers.get(self.storage(value), ()))
         for name in self.places.of(value):
             self.before.setdefault(name, self.named[name].detach().clone())
             self.changed = self.changed or f"{_called(self.stack[-1])} changes parameter {name!r} in its forward pass"
@@ -381,6 +300,54 @@ class _Watch:
                 if self.away is not None:
                     self.away.drop(value)
 
+    def alone(self, names: set[str]) -> bool:
+        """Say whether parameters are read by one function, and by nobody else."""
+        return all(self.readers[name] == 1 and name not in self.glued for name in names)
+
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Call a function; keep it apart from the code around it where it could be a unit."""
+        given = tensors_of((args, kwargs))
+        if not any(id(value) in self.own for value in given) or not all(map(has_memory, given)):
+            for value in given:
+                self.read(value)
+            return func(*args, **kwargs)
+        module, around = Function.of(func, args, kwargs, self.own), self.stack[-1]
+        self.function = scope = Scope("", module, within=around.module)
+        try:
+            for value in given:
+                self.read(value)
+            before = [version(value) for value in given]
+            started = time.perf_counter()
+            result = func(*args, **kwargs)
+            scope.seconds = time.perf_counter() - started
+        finally:
+            self.function = None
+        if before == [version(value) for value in given] and self.describe(scope, module.rest(args, kwargs), result):
+            around.inner.append(scope)
+            self.readers.update(scope.reads)
+            self.drop(scope)
+        else:
+            self.brought.setdefault(around, []).extend(self.brought.pop(scope, ()))
+            around.keeps |= scope.keeps
+            self.glued |= scope.reads
+        return result
+
+    def describe(self, scope: Scope, rest: Any, result: Any) -> bool:
+        """Note what a function did with its other arguments; say whether it could be a unit."""
+        given, made = tensors_of(rest), tensors_of(result)
+        held = [*scope.module.parameters()]
+        plain = foreign(rest) is None and foreign(result) is None
+        if not plain or not apart(made, [*given, *held]) or any(map(self.places.of, given)):
+            return False
+        scope.name = f"{asked(scope.module.func)} of {', '.join(sorted(scope.reads))}"
+        scope.takes = sum(value.nbytes for value in given)
+        scope.given = tuple((self.storage(value), value.nbytes, value.requires_grad) for value in given)
+        scope.differentiable = any(value.requires_grad for value in made)
+        scope.repeats = _repeats(given, result)
+        for storage, _, _ in scope.given:
+            self.takers.setdefault(storage, []).append(scope)
+        return True
+
     def tidy(self) -> None:
         """Hand back what was freed: the C library keeps a forward pass's memory in pieces around what still lives."""
         if resident() - self.held > GROWTH:
@@ -390,7 +357,7 @@ class _Watch:
 
     def keep(self, value: torch.Tensor) -> torch.Tensor | None:
         if not self.places.of(value):
-            self.stack[-1].keeps[self.storage(value)] = value.untyped_storage().nbytes()
+            (self.function or self.stack[-1]).keeps[self.storage(value)] = value.untyped_storage().nbytes()
         return value if self.keeping else None
 
     def storage(self, value: torch.Tensor) -> int:
@@ -450,10 +417,8 @@ class _Reads(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = tensors_of((args, kwargs))
-        for value in () if _asked(func) in ABOUT else given:
-            self.watch.read(value)
-        result = func(*args, **(kwargs or {}))
+        given, named = tensors_of((args, kwargs)), kwargs or {}
+        result = func(*args, **named) if asked(func) in ABOUT else self.watch.called(func, args, named)
         for value in tensors_of(result):
             if not any(value is one for one in given) and id(value) not in self.watch.own:
                 self.watch.come(value, self.watch.stack[-1])
@@ -475,9 +440,3 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     for value in tensors_of(given):
                         self.watch.write(value)
         return func(*args, **(kwargs or {}))
-
-
-def _asked(func: Any) -> str:
-    """Return the name of a function, or of the attribute that it gets."""
-    name: str = getattr(func, "__name__", "")
-    return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name

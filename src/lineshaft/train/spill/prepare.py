@@ -23,7 +23,17 @@ from lineshaft.train.spill.away import Away
 from lineshaft.train.spill.below import Apart, Below, InMemory, TwoLevels, choose
 from lineshaft.train.spill.calls import NotInShards, tensors_of, without_caches
 from lineshaft.train.spill.cradle import Cradle
-from lineshaft.train.spill.cutting import STEPPING, Cut, Load, Way, Weight, cut, least, require_room
+from lineshaft.train.spill.cutting import (
+    STEPPING,
+    Cut,
+    Load,
+    Way,
+    Weight,
+    cut,
+    least,
+    require_room,
+    require_shards,
+)
 from lineshaft.train.spill.device import Device
 from lineshaft.train.spill.disk import disk_folder
 from lineshaft.train.spill.draws import Moved, between
@@ -33,12 +43,13 @@ from lineshaft.train.spill.paged import Paged, Part, lay_out
 from lineshaft.train.spill.passing import Gradients
 from lineshaft.train.spill.pilot import Observed, observe
 from lineshaft.train.spill.places import aligned
+from lineshaft.train.spill.points import calls_of
 from lineshaft.train.spill.rates import disk_rate, link_rate, memory_rate, step_rate, tried
 from lineshaft.train.spill.rehearsal import Rehearsed, from_pilot, rehearse
 from lineshaft.train.spill.slots import open_slots
 from lineshaft.train.spill.spilled import Spilled, buffers_of, signature
 from lineshaft.train.spill.stepping import Form, kept_forms, step_scratch
-from lineshaft.train.spill.ways import Machine, Option, option, ranked
+from lineshaft.train.spill.ways import CLIPPING, Machine, Option, option, ranked
 
 if TYPE_CHECKING:
     from lineshaft.train.checkpoint import Checkpoints
@@ -204,8 +215,11 @@ def examine(
     give_back()
     forms = kept_forms(training.optimizer)
     words = between(observed.before, observed.after)
-    together = settings.clip is not None or training.scaler.is_enabled()
-    load = Load(observed, _weights(training, forms), len(micros), words, together)
+    together = settings.global_norm is not None or training.scaler.is_enabled()
+    points = calls_of(training.model, observed.root, settings.split)
+    apart = settings.shard_norm is not None
+    load = Load(observed, _weights(training, forms), len(micros), words, together, apart, points)
+    require_shards(load, observed.obstacle)
     smallest = least(load)
     require_room(smallest, budget.device, load)
     made = _cuts(load, budget.device)
@@ -219,6 +233,7 @@ def examine(
         own = _scratch_of(training, settings, micro, observed, smallest, rehearsed, away)
         smallest = replace(smallest, scratch=max(own, stepping))
     except NotInShards as error:
+        require_shards(load, str(error))
         load = replace(load, observed=replace(observed, obstacle=str(error)))
         smallest = least(load)
         if smallest.least > budget.device:
@@ -230,6 +245,7 @@ def examine(
     step = in_another_heap(lambda: step_rate(training.optimizer, budget.device, budget.on))
     most = tried(budget.device)
     memory = memory_rate(most, budget.on)
+    step += CLIPPING / memory.read if load.apart else 0.0
     machine = Machine(disk_rate(folder, most), memory, link_rate(most, budget.on) if budget.on.apart else memory, step)
     give_back()
     options = []
@@ -243,13 +259,17 @@ def examine(
 
 
 def _cuts(load: Load, budget: int, scratch: int = 0) -> list[Cut]:
-    """Cut a model for a budget, of which units need some for the time of their run, in all ways there are."""
-    return _different([replace(cut(load, budget - scratch, way), scratch=scratch) for way in load.ways])
+    """Cut a model for a budget, of which units need some for the time of their run, in all ways there are.
+
+    Where gradients are clipped by shard, what was measured does not say where shards begin: that is never the same twice.
+    """
+    left = budget if load.apart else budget - scratch
+    return _different([replace(cut(load, left, way), scratch=scratch) for way in load.ways])
 
 
 def _different(made: Sequence[Cut]) -> list[Cut]:
     """Leave out a way that is another by a longer name: in one shard, all there is, nothing is made again."""
-    return [one for one in made if one.way == "resident" or len(one.shards) > 1 or one.least < made[0].least]
+    return [one for one in made if one is made[0] or len(one.shards) > 1 or one.least < made[0].least]
 
 
 def _scratch_of(
@@ -315,6 +335,8 @@ def _send_below(
     ceiling += sum(moved.values()) if budget.dram is None else budget.dram
     near = _near(moved, budget)
     keeper = None
+    if made.apart:
+        training.identity["cut, whose shards are clipped apart,"] = made.identity
     try:
         if checkpoint is None:
             paged.below = _scratch(moved, near, folder, budget.on)

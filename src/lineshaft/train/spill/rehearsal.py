@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from lineshaft.train.spill.away import Away
     from lineshaft.train.spill.device import Device
-    from lineshaft.train.spill.pilot import Scope
+    from lineshaft.train.spill.scopes import Scope
     from lineshaft.train.spill.units import Unit
 
 LOOK, LOOKS = 0.0002, 3  # seconds between looks at memory, and how often what is looked at runs

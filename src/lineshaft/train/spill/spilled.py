@@ -80,8 +80,8 @@ class Spilled:
     ) -> None:
         self.training, self.settings, self.cut, self.paged = training, settings, cut, paged
         self.words, self.keeper, self.by_micro = words, keeper, cut.by_micro
-        clipped = settings.clip is not None or training.scaler.is_enabled()
-        self.together = Together(training.model, training.scaler, settings.clip) if clipped else None
+        clipped = settings.global_norm is not None or training.scaler.is_enabled()
+        self.together = Together(training.model, training.scaler, settings.global_norm) if clipped else None
         self.traces: deque[Trace] = deque(maxlen=1)  # of the last step: a trace is as large as its program
         self._steps = 0
         written = [buffers_of(training.model, unit.writes) for unit in cut.units]
@@ -322,10 +322,13 @@ class Spilled:
         if action.kind == "N" and self.together is not None:
             self._all_gradients(self.together)
         elif self._stepping:
+            parameters = [*self.paged.parts[action.shard].parameters.values()]
             if self.together is not None:
-                self.together.scale([*self.paged.parts[action.shard].parameters.values()])
+                self.together.scale(parameters)
             elif action.shard == len(self.cut.shards):
                 self._sum_shared()
+            if self.settings.shard_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.settings.shard_norm)
             self.paged.step(action.shard)
         elif action.shard in self.paged.gradients:
             self.paged.gradients[action.shard].clear()

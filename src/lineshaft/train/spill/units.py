@@ -10,9 +10,11 @@
                      └─ lm_head                                 unit 5  ─ shard 2
 
 A unit is the largest call whose state and graph are within a limit; what is larger is opened, and the code between the
-units inside it is glue. A call whose parts reach each other in other ways than by arguments and what they return is not
-opened. Children of an opened ``nn.Sequential`` are taken together as far as the limit allows. A parameter that glue
-reads, or that is read by more than one unit, is shared: it stays in memory.
+units inside it is glue. A call is opened too that has a split point of the user's inside, and never where its parts
+reach each other in other ways than by arguments and what they return. Children of an opened ``nn.Sequential`` are taken
+together as far as the limit allows. Where a module's own code gives functions more parameters than the limit allows,
+the calls of these are units as well (`functions`). A parameter that glue reads, or that is read by more than one unit,
+is shared: it stays in memory.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from lineshaft.train.spill.calls import original, taken_over
+from lineshaft.train.spill.functions import pausing_in
 from lineshaft.train.spill.line import current, pausing, visit
 
 if TYPE_CHECKING:
-    from lineshaft.train.spill.pilot import Scope
+    from lineshaft.train.spill.scopes import Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +118,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Limit:
-    """What one unit may need: bytes of state of the parameters it reads, bytes of its graph."""
+    """What one unit may need: bytes of state of the parameters it reads, bytes of its graph; calls that begin one."""
 
     state: int
     graph: int
+    begin: Collection[Scope] = ()
 
 
 def units_of(root: Scope, state: Mapping[str, int], limit: Limit) -> list[Unit]:
@@ -151,6 +155,7 @@ def shared_parameters(root: Scope, units: Sequence[Unit]) -> set[str]:
     """Return the parameters that glue reads, or more than one unit."""
     inside = {id(scope) for unit in units for top in unit.scopes for scope in top.all()}
     shared = {name for scope in root.all() if id(scope) not in inside for name in scope.reads}
+    shared -= {name for unit in units if unit.scopes[0].within is not None for name in unit.reads}
     read = set[str]()
     for unit in units:
         shared |= read & unit.reads
@@ -162,15 +167,20 @@ def shared_parameters(root: Scope, units: Sequence[Unit]) -> set[str]:
 def paused_at(units: Sequence[Unit]) -> Iterator[None]:
     """Let lines stop at these units."""
     sequences: dict[int, tuple[nn.Module, dict[int, Unit]]] = {}
+    functions: dict[int, tuple[nn.Module, list[Unit]]] = {}
     single: dict[int, Unit] = {}
     for unit in units:
-        if unit.sequence is None:
+        if (within := unit.scopes[0].within) is not None:
+            functions.setdefault(id(within), (within, []))[1].append(unit)
+        elif unit.sequence is None:
             single[id(unit.scopes[0].module)] = unit
         else:
             sequences.setdefault(id(unit.sequence), (unit.sequence, {}))[1][id(unit.scopes[0].module)] = unit
     with ExitStack() as stack:
         for unit in single.values():
             stack.enter_context(taken_over([unit.scopes[0].module], pausing(unit)))
+        for module, own in functions.values():
+            stack.enter_context(taken_over([module], pausing_in(own)))
         for sequence, groups in sequences.values():
             stack.enter_context(taken_over([sequence], _grouped(groups)))
         yield
@@ -195,15 +205,24 @@ def _grouped(groups: Mapping[int, Unit]) -> Any:
 
 
 def _cut(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
-    if not scope.parts or scope.whole or (_fits([scope], state, limit) and not scope.hides):
+    if not _opens(scope, state, limit) or (_fits([scope], state, limit) and not scope.hides):
         if scope.all_reads() or scope.all_keeps() > scope.takes or scope.all_writes():
             yield Unit(scope.name or "model", (scope,))
         return  # else it is cheaper as glue: a reshape, a dropout
     if _plain_sequence(scope):
         yield from _neighbours(scope, state, limit)
     else:
-        for part in scope.parts:
+        for part in scope.inner if _wide(scope, state, limit) else scope.parts:
             yield from _cut(part, state, limit)
+
+
+def _opens(scope: Scope, state: Mapping[str, int], limit: Limit) -> bool:
+    return not scope.whole and (bool(scope.parts) or _wide(scope, state, limit))
+
+
+def _wide(scope: Scope, state: Mapping[str, int], limit: Limit) -> bool:
+    """Say whether the parameters that its own code gives to functions are too many to stay in memory."""
+    return sum(state[name] for function in scope.functions for name in function.reads) > limit.state
 
 
 def _neighbours(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
@@ -226,7 +245,7 @@ def _neighbours(scope: Scope, state: Mapping[str, int], limit: Limit) -> Iterato
 
 def _alone(scope: Scope, part: Scope, state: Mapping[str, int], limit: Limit) -> Iterator[Unit]:
     """Take a child of a sequence that is too large: open it where that can be done."""
-    if part.parts and not part.whole:
+    if _opens(part, state, limit):
         yield from _cut(part, state, limit)
     else:
         yield _together(scope, [part])
@@ -238,6 +257,8 @@ def _together(scope: Scope, run: list[Scope]) -> Unit:
 
 
 def _fits(scopes: Sequence[Scope], state: Mapping[str, int], limit: Limit) -> bool:
+    if any(one in limit.begin for top in scopes for one in top.all() if one is not scopes[0]):
+        return False
     reads = {name for scope in scopes for name in scope.all_reads()}
     return sum(state[name] for name in reads) <= limit.state and sum(s.all_keeps() for s in scopes) <= limit.graph
 

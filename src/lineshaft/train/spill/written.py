@@ -15,7 +15,7 @@ from torch import nn
 from lineshaft.train.spill.spans import Spans
 
 if TYPE_CHECKING:
-    from lineshaft.train.spill.pilot import Scope
+    from lineshaft.train.spill.scopes import Scope
     from lineshaft.train.spill.unchanged import Before
 
 
