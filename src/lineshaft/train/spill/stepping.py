@@ -19,7 +19,7 @@ from torch import nn
 
 from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.errors import TrainingError
-from lineshaft.train.spill.rehearsal import NOISE, rising
+from lineshaft.train.spill.rehearsal import rising, sure
 
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23)  # sizes of a stand-in: each tells its dimension
 _STEPS = 3
@@ -186,8 +186,7 @@ def step_scratch(optimizer: torch.optim.Optimizer, known: int) -> int:
         with tight_heap(0), rising() as held:
             optimizer.step()
     group.update(options)
-    beyond = held() - known * largest.nbytes
-    return beyond if beyond > NOISE else 0
+    return sure(held() - known * largest.nbytes)
 
 
 def _stand_in(parameter: nn.Parameter, seed: int) -> nn.Parameter:
