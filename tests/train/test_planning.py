@@ -183,3 +183,27 @@ def test_it_is_drawn():
     fit = ls.train.fit(deep, [batch()], steps=2, plan=plan, progress=False)
     assert fit.trace.diagram(60).splitlines()[2].startswith("compute ")
     assert "<svg" in fit.trace._repr_html_()
+
+
+class Wasteful(nn.Module):
+    """Takes 8 MB for the time of its run, of which nothing is kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.linear(x) * torch.ones(2_000_000).max()
+
+
+def test_memory_that_kernels_take_for_their_time_is_planned_for():
+    def factory():
+        return nn.Sequential(Wasteful(), Wasteful(), nn.Linear(8, 2))
+
+    batch = torch.randn(8, 8), torch.arange(8) % 2
+    found = ls.train.plan(factory, batch, memory="1GB")
+    assert 8e6 < found.least < 16e6
+    with pytest.raises(UsageError, match="the least that works is"):
+        ls.train.fit(factory, [batch], memory=found.least - 2_000_000, progress=False)
+    within = ls.train.fit(factory, [batch], memory=found.least, progress=False)
+    assert within.losses == ls.train.fit(factory, [batch], progress=False).losses

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn, optim
 
 from lineshaft.errors import TrainingError
-from lineshaft.train.spill.stepping import Form, kept_forms, only
+from lineshaft.train.spill.stepping import Form, kept_forms, only, step_scratch
 
 SHAPES = [(), (1,), (7,), (3, 4), (5, 1), (2, 3, 2), (2, 2, 3, 3)]
 
@@ -252,3 +252,24 @@ def test_a_step_of_nothing_changes_nothing():
     with only(optimizer, []):
         optimizer.step()
     assert not optimizer.state
+
+
+class Wasteful(optim.SGD):
+    """Takes many times a parameter's memory for the time of its step."""
+
+    def step(self, closure=None):
+        copies = [value.clone() for group in self.param_groups for value in group["params"] for _ in range(20)]
+        super().step(closure)
+        del copies
+
+
+def test_memory_for_the_time_of_a_step_is_seen():
+    values = [nn.Parameter(torch.ones(64, 1024)), nn.Parameter(torch.ones(3))]
+    found = step_scratch(Wasteful(values, lr=0.1), 2)
+    assert 12 * values[0].nbytes < found < 24 * values[0].nbytes
+    assert step_scratch(optim.SGD(values, lr=0.1), 2) == 0
+    assert bool((values[0] == 1).all())
+
+
+def test_nothing_to_step_takes_nothing():
+    assert step_scratch(optim.SGD([nn.Parameter(torch.ones(3), requires_grad=False)], lr=0.1), 2) == 0

@@ -25,7 +25,7 @@ from lineshaft.core.artifact import digest_of
 from lineshaft.core.memory import pages, show_size
 from lineshaft.errors import UsageError
 from lineshaft.train.spill.places import aligned
-from lineshaft.train.spill.rehearsal import NOISE
+from lineshaft.train.spill.rehearsal import BLUR, NOISE
 from lineshaft.train.spill.units import Limit, Unit, shared_parameters, units_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of i
 SLACK = 0.5  # of activations and gradients
 SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
-BLUR = 32  # of a budget, one part in so many by which measured memory differs from one time to the next
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,8 @@ class Cut:
         return self.held(ROTATING * self.largest)
 
     def fits(self, budget: int) -> bool:
-        """Say whether a budget is enough; what was measured is no sharper than a small part of it."""
-        return self.least <= budget + (max(NOISE, budget // BLUR) if self.scratch else 0)
+        """Say whether a budget is enough; what was measured may have been less another time."""
+        return self.least <= budget + (max(NOISE, self.scratch // BLUR) if self.scratch else 0)
 
     def held(self, room: int, beside: int = 0) -> int:
         """Return the bytes that training holds with so much room for objects.

@@ -261,7 +261,8 @@ def examine(
 def _cuts(load: Load, budget: int, scratch: int = 0) -> list[Cut]:
     """Cut a model for a budget, of which units need some for the time of their run, in all ways there are.
 
-    Where gradients are clipped by shard, what was measured does not say where shards begin: that is never the same twice.
+    Where gradients are clipped by shard, what was measured, which is never the same twice, says not where
+    shards begin.
     """
     left = budget if load.apart else budget - scratch
     return _different([replace(cut(load, left, way), scratch=scratch) for way in load.ways])

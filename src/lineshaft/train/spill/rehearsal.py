@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.scopes import Scope
     from lineshaft.train.spill.units import Unit
 
-LOOK, LOOKS = 0.0002, 3  # seconds between looks at memory, and how often what is looked at runs
+LOOK, LOOKS = 0.0002, 5  # seconds between looks at memory, and how often what is looked at runs
 NOISE = 1 << 18  # bytes below which what is seen of memory says nothing
+BLUR = 8  # of what is seen, one part in so many that may have been missed
 WHAT = ("glue", "forward", "backward")
 GLUE = 2.0  # backward of the code between units, against its forward
 
@@ -82,8 +83,7 @@ class Rehearsed:
     @property
     def scratch(self) -> int:
         """Bytes that some unit needs beside its graph and its gradients; 0 where they are too few to be sure."""
-        most = max((timed.extra for timed in self.timed), default=0)
-        return most if most > NOISE else 0
+        return sure(max((timed.extra for timed in self.timed), default=0))
 
     def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
         """Return what is known of other units of the same model: of each, what the calls in it take."""
@@ -96,6 +96,11 @@ class Rehearsed:
                 if share:
                     found[number].append(timed.part(share))
         return found
+
+
+def sure(seen: int) -> int:
+    """Return the bytes to count for those that were seen: some more, or none where they are too few."""
+    return seen + seen // BLUR if seen > NOISE else 0
 
 
 def _inside(unit: Unit) -> set[Scope]:

@@ -18,7 +18,7 @@ from torch import nn
 
 from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.errors import TrainingError
-from lineshaft.train.spill.rehearsal import NOISE, rising
+from lineshaft.train.spill.rehearsal import rising, sure
 
 if TYPE_CHECKING:
     from lineshaft.train.spill.device import Device
@@ -188,8 +188,7 @@ def step_scratch(optimizer: torch.optim.Optimizer, known: int) -> int:
         with tight_heap(0), rising() as held:
             optimizer.step()
     group.update(options)
-    beyond = held() - known * largest.nbytes
-    return beyond if beyond > NOISE else 0
+    return sure(held() - known * largest.nbytes)
 
 
 def _stand_in(parameter: nn.Parameter, seed: int) -> nn.Parameter:

@@ -114,15 +114,14 @@ def option(
     owned = [*made.owned, made.shared]
     trained = [k for k, names in enumerate(owned) if any(weights[name].gradient for name in names)]
     order = order_of(made, micros, by_micro=made.by_micro, trained=trained, together=together)
-    beside = max(held, 0) + ENTRY * len(order) + THREAD * (micros + OTHERS) + kept(budget) + budget // UNSEEN
-    beside = min(beside, budget // PART)
-    room = made.room(max(budget, made.least), beside)
+    beside = max(held, 0) + ENTRY * len(order) + THREAD * (micros + OTHERS) + kept(budget)
+    room = made.room(max(budget, made.least), min(beside + budget // UNSEEN, budget // PART))
     program = place(order, sizes, room)
     program = place(order, sizes, room, program.after)
     costs = _costs(made, sizes, weights, rehearsed, machine, near)
     moved = {item: size for item, size in sizes.items() if size}
     objects = min(room, sum(moved.values()))
-    return Option(made, room, made.held(objects, beside), program, costs, price(program, costs))
+    return Option(made, room, made.held(objects, min(beside, budget // PART)), program, costs, price(program, costs))
 
 
 def _costs(
