@@ -40,6 +40,10 @@ STEPPING = 2  # tensors of a parameter's size that AdamW makes for the time of i
 SLACK = 0.5  # of activations and gradients
 SPARE, MOST_SPARE = 0.1, 16 << 20  # of a budget, and at most so many bytes
 HALVINGS = 24
+ENTRY = 3000  # bytes that a compute action comes to in the programs and the trace that are kept, with what it moves
+THREAD = 1 << 17  # bytes of a thread's stack and heap
+OTHERS = 3  # threads beside those of micro-batches
+BESIDE, EIGHTH = 2 << 20, 8  # bytes of these that the least leaves out, and the part of it that the rest may be
 
 
 @dataclass(frozen=True)
@@ -358,6 +362,7 @@ def _weigh(
     graph = graph if units else load.observed.root.all_keeps()
     heap += graph
     fixed += heap
+    fixed += min(max(0, bookkeeping(len(shards), load.micros) - BESIDE), fixed // EIGHTH)
     stepping = max(STEPPING * weight.gradient for weight in weights.values())
     objects = [_values(weights, names) + _kept(weights, names) for names in owned]
     taken = [*map(pages, own), *[0] * (len(shards) - len(own))]
@@ -380,6 +385,11 @@ def _weigh(
         inputs=taken,
         apart=load.apart,
     )
+
+
+def bookkeeping(shards: int, micros: int) -> int:
+    """Return the bytes of a training's programs and threads: forward, again and back for each, and a step."""
+    return ENTRY * shards * (3 * micros + 1) + THREAD * (micros + OTHERS)
 
 
 def _values(weights: Mapping[str, Weight], names: Sequence[str]) -> int:

@@ -240,14 +240,20 @@ def _alone(
         with torch.no_grad():
             unit.run(call.args, call.kwargs)
         return answer, None, Timed(glue, max(0.0, _now(device) - started), 0.0, 0)
+    again = _anew(kept)
     started = _now(device)
-    run_again(unit, kept, buffers)
+    run_again(unit, again, buffers)
     forward = max(0.0, _now(device) - started)  # the system counts in ticks
     started = _now(device)
-    _back(kept)
+    _back(again)
     backward = max(0.0, _now(device) - started)
     stand_at(random)
     return answer, kept, Timed(glue, forward, backward, 0)
+
+
+def _anew(kept: Kept) -> Kept:
+    """Return what a unit needs to run, to be used once: it may write to the buffers that it finds."""
+    return replace(kept, buffers=[value.clone() for value in kept.buffers])
 
 
 def _back(kept: Kept) -> None:
@@ -265,9 +271,10 @@ def _extra(unit: Unit, kept: Kept, buffers: list[Buffer], parameters: list[nn.Pa
         for parameter in parameters:
             parameter.grad = None
         give_back()
+        again = _anew(kept)
         with tight_heap(0), device.peak() if device.apart else rising() as held:
-            run_again(unit, kept, buffers)
-            _back(kept)
+            run_again(unit, again, buffers)
+            _back(again)
         most = max(most, held())
     stand_at(random)
     gradient = sum(parameter.nbytes for parameter in parameters if parameter.grad is not None)

@@ -18,6 +18,7 @@ from lineshaft.train.program.actions import Action, Object, Program
 from lineshaft.train.program.generate import Order, checkpointed, resident, spilled
 from lineshaft.train.program.place import place
 from lineshaft.train.program.price import Costs, Priced, price
+from lineshaft.train.spill.cutting import BESIDE, bookkeeping
 from lineshaft.train.spill.rehearsal import GLUE
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.rates import Rate
     from lineshaft.train.spill.rehearsal import Rehearsed
 
-ENTRY = 3000  # bytes that a compute action comes to in the programs and the trace that are kept, with what it moves
-THREAD = 1 << 17  # bytes of a thread's stack and heap
-OTHERS = 3  # threads beside those of micro-batches
 UNSEEN = 32  # of a budget, one part in so many for what nobody foretells: pages of code, holes in heaps
 PART = 4  # of a budget, at most one part in so many for all of these: something shall be left of a few MB
 CLIPPING = 3.0  # passes over memory that clipping makes of each gradient: two reads and a write
@@ -114,7 +112,7 @@ def option(
     owned = [*made.owned, made.shared]
     trained = [k for k, names in enumerate(owned) if any(weights[name].gradient for name in names)]
     order = order_of(made, micros, by_micro=made.by_micro, trained=trained, together=together)
-    beside = max(held, 0) + ENTRY * len(order) + THREAD * (micros + OTHERS) + kept(budget)
+    beside = max(held, 0) + min(bookkeeping(len(made.shards), micros), BESIDE) + kept(budget)
     room = made.room(max(budget, made.least), min(beside + budget // UNSEEN, budget // PART))
     program = place(order, sizes, room)
     program = place(order, sizes, room, program.after)
