@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_what_fits_is_trained_in_memory(name, way, micro_batch):
     memory = 1 << 30
     if way == "checkpointed":
         planned = ls.train.plan(case.factory, case.data[0], row_loss, micro_batch=micro_batch, memory=memory)
-        memory = planned.chosen.cut.least - 1
+        memory = replace(planned.chosen.cut, scratch=0).least - 1  # what a run needs is not the same each time
     model, made, losses = plain(case.factory, case.data, row_loss, adamw, epochs=2, micro_batch=micro_batch)
     options = {"loss": row_loss, "optimizer": adamw, "epochs": 2, "micro_batch": micro_batch, "progress": False}
     with only(way):

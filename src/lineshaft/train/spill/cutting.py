@@ -135,7 +135,7 @@ class Cut:
 
     def fits(self, budget: int) -> bool:
         """Say whether a budget is enough; what was measured may have been less another time."""
-        return self.least <= budget + (max(NOISE, self.scratch // BLUR) if self.scratch else 0)
+        return self.least <= budget + max(min(NOISE, self.scratch), self.scratch // BLUR)
 
     def held(self, room: int, beside: int = 0) -> int:
         """Return the bytes that training holds with so much room for objects.

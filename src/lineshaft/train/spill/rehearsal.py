@@ -82,7 +82,7 @@ class Rehearsed:
 
     @property
     def scratch(self) -> int:
-        """Bytes that some unit needs beside its graph and its gradients; 0 where they are too few to be sure."""
+        """Bytes that some unit needs beside its graph and its gradients, but for a few that may be noise."""
         return sure(max((timed.extra for timed in self.timed), default=0))
 
     def of(self, units: Sequence[Unit]) -> list[list[Timed]]:
@@ -99,8 +99,8 @@ class Rehearsed:
 
 
 def sure(seen: int) -> int:
-    """Return the bytes to count for those that were seen: some more, or none where they are too few."""
-    return seen + seen // BLUR if seen > NOISE else 0
+    """Return the bytes to count for those that were seen: those that cannot be noise, and some more."""
+    return max(0, seen - NOISE) * (BLUR + 1) // BLUR
 
 
 def _inside(unit: Unit) -> set[Scope]:

@@ -18,7 +18,7 @@ from torch import nn
 
 from lineshaft.core.heap import give_back, tight_heap
 from lineshaft.errors import TrainingError
-from lineshaft.train.spill.rehearsal import rising, sure
+from lineshaft.train.spill.rehearsal import LOOKS, rising, sure
 
 if TYPE_CHECKING:
     from lineshaft.train.spill.device import Device
@@ -173,7 +173,7 @@ def step_seconds(optimizer: torch.optim.Optimizer, size: int, device: Device) ->
 def step_scratch(optimizer: torch.optim.Optimizer, known: int) -> int:
     """Return the bytes that a step of the largest parameter takes for its time, above ``known`` times its own.
 
-    It is tried out on a copy; 0 where they are too few to be sure.
+    It is tried out on a copy, several times: a look at memory may come too late. A few that may be noise are left out.
     """
     owned = [(one, group) for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
     if not owned:
@@ -182,13 +182,16 @@ def step_scratch(optimizer: torch.optim.Optimizer, known: int) -> int:
     options = {name: value for name, value in group.items() if name != "params"}
     copy = nn.Parameter(torch.zeros_like(largest))
     copy.grad = torch.ones_like(largest)
+    most = 0
     with _instead(optimizer, group, [copy]):
         optimizer.step()  # makes what is kept
-        give_back()
-        with tight_heap(0), rising() as held:
-            optimizer.step()
+        for _ in range(LOOKS):
+            give_back()
+            with tight_heap(0), rising() as held:
+                optimizer.step()
+            most = max(most, held())
     group.update(options)
-    return sure(held() - known * largest.nbytes)
+    return sure(most - known * largest.nbytes)
 
 
 def _stand_in(parameter: nn.Parameter, seed: int) -> nn.Parameter:
