@@ -135,7 +135,8 @@ class Cut:
 
     def fits(self, budget: int) -> bool:
         """Say whether a budget is enough; what was measured may have been less another time."""
-        return self.least <= budget + max(min(NOISE, self.scratch), self.scratch // BLUR)
+        surely = max(0, self.scratch - max(NOISE, 2 * self.scratch // BLUR))
+        return replace(self, scratch=surely).least <= budget
 
     def held(self, room: int, beside: int = 0) -> int:
         """Return the bytes that training holds with so much room for objects.

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from lineshaft.train.spill.rates import Rate
     from lineshaft.train.spill.rehearsal import Rehearsed
 
-UNSEEN = 32  # of a budget, one part in so many for what nobody foretells: pages of code, holes in heaps
-PART = 4  # of a budget, at most one part in so many for all of these: something shall be left of a few MB
+UNSEEN, FEW = 32, 4 << 20  # of a budget, one part in so many for what nobody foretells: pages of code, holes in heaps
+SMALL = 10  # of a small budget, one part in so many, up to `FEW` bytes: code and heaps hardly shrink with it
+PART = 3  # of a budget, at most one part in so many for all of these: something shall be left of a few MB
 CLIPPING = 3.0  # passes over memory that clipping makes of each gradient: two reads and a write
 NAMES: dict[Way, str] = {"resident": "in memory", "checkpointed": "in memory with checkpoints", "spilled": "spilled"}
 
@@ -113,7 +114,8 @@ def option(
     trained = [k for k, names in enumerate(owned) if any(weights[name].gradient for name in names)]
     order = order_of(made, micros, by_micro=made.by_micro, trained=trained, together=together)
     beside = max(held, 0) + min(bookkeeping(len(made.shards), micros), BESIDE) + kept(budget)
-    room = made.room(max(budget, made.least), min(beside + budget // UNSEEN, budget // PART))
+    unseen = max(budget // UNSEEN, min(budget // SMALL, FEW))
+    room = made.room(max(budget, made.least), min(beside + unseen, budget // PART))
     program = place(order, sizes, room)
     program = place(order, sizes, room, program.after)
     costs = _costs(made, sizes, weights, rehearsed, machine, near)
