@@ -204,6 +204,6 @@ def test_memory_that_kernels_take_for_their_time_is_planned_for():
     found = ls.train.plan(factory, batch, memory="1GB")
     assert 8e6 < found.least < 16e6
     with pytest.raises(UsageError, match="the least that works is"):
-        ls.train.fit(factory, [batch], memory=found.least - 2_000_000, progress=False)
+        ls.train.fit(factory, [batch], memory=found.least // 2, progress=False)
     within = ls.train.fit(factory, [batch], memory=found.least, progress=False)
     assert within.losses == ls.train.fit(factory, [batch], progress=False).losses
